@@ -1,0 +1,33 @@
+# Everything a fresh machine needs beside Python, git and make is set up by the targets themselves.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV := .uv/bin/uv
+RUN := $(UV) run --frozen --all-extras
+
+help: ## Tell what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(UV):
+	@echo "setting up: uv"
+	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: $(UV) pyproject.toml uv.lock
+	@echo "setting up: llmatrix and what it needs"
+	@$(UV) sync --frozen --quiet --all-extras && touch $@
+
+setup: .venv/.ready ## Make the virtual environment
+
+demo: .venv/.ready ## Run the quickstart on the embedded engine and name its report
+	@$(RUN) llmatrix run examples/quickstart.yaml
+	@$(RUN) llmatrix report examples/results/quickstart
+
+test: .venv/.ready ## Pass every test that needs no cluster
+	@$(RUN) pytest -n 2
+
+lint: .venv/.ready ## Check style, types and the direction of imports
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+.PHONY: help setup demo test lint

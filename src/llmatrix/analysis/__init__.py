@@ -1,0 +1,1 @@
+"""Statistics on the dataset: pure functions, no I/O."""

@@ -1,0 +1,1 @@
+"""What carries trials through the steps."""

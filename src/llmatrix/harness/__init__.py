@@ -1,0 +1,1 @@
+"""The programs that send the workload and time the answers."""

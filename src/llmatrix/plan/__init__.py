@@ -1,0 +1,1 @@
+"""From factors to treatments, trials and lanes: pure functions, no I/O."""

@@ -1,0 +1,1 @@
+"""Records, the store that keeps them, and the dataset they make."""

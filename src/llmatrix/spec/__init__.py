@@ -1,0 +1,1 @@
+"""What the user writes: typed models, defaults, and errors that say where."""

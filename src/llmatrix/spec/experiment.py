@@ -1,0 +1,103 @@
+"""The experiment document as typed models (design, section 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from llmatrix.spec.base import Section
+from llmatrix.spec.stacks import Stack
+from llmatrix.spec.units import PositiveDuration
+from llmatrix.spec.workloads import Workload
+
+DNS_1123 = r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$"
+
+
+class Model(Section):
+    """The model to serve."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """As the server is asked for it, usually a Hugging Face id."""
+    vocab_size: Annotated[int, Field(ge=16)] = 32000
+    """Token ids of prompts are drawn below this."""
+    tokenizer: str | None = None
+    """Folder of a tokenizer (tokenizer.json) for text prompts; `words` for simulated servers."""
+
+
+class Replicates(Section):
+    """How often everything is repeated: whole deployments, and workloads on each."""
+
+    deployments: PositiveInt = 1
+    workloads: PositiveInt = 1
+
+
+class Slo(Section):
+    """Service-level objectives: the figure of a trial must not exceed its limit."""
+
+    ttft_p50: PositiveDuration | None = None
+    ttft_p90: PositiveDuration | None = None
+    ttft_p99: PositiveDuration | None = None
+    itl_p50: PositiveDuration | None = None
+    itl_p90: PositiveDuration | None = None
+    itl_p99: PositiveDuration | None = None
+    tpot_p50: PositiveDuration | None = None
+    tpot_p90: PositiveDuration | None = None
+    tpot_p99: PositiveDuration | None = None
+    e2e_p50: PositiveDuration | None = None
+    e2e_p90: PositiveDuration | None = None
+    e2e_p99: PositiveDuration | None = None
+
+
+class Budget(Section):
+    """Limits on what the plan may cost; a plan beyond one is not started."""
+
+    time: PositiveDuration | None = None
+    """Wall time of the whole run."""
+    accelerator_hours: PositiveFloat | None = None
+    cost: PositiveFloat | None = None
+    """In the currency of `price_per_accelerator_hour`."""
+
+
+class Run(Section):
+    """How the trials are carried out; no part of what is measured."""
+
+    engine: Literal["local"] = "local"
+    parallelism: Annotated[PositiveInt, Field(le=256)] = 1
+    """Lanes: sites on which trials run side by side."""
+    isolation: Literal["reuse", "fresh"] = "reuse"
+    """`reuse`: take what stands; `fresh`: every trial on its own site from nothing."""
+    retries: Annotated[NonNegativeInt, Field(le=20)] = 2
+    """More tries for a trial that failed by what may pass."""
+    seed: NonNegativeInt = 0
+    """Randomises the order of blocks, routers and workloads."""
+    budget: Budget = Budget()
+    price_per_accelerator_hour: PositiveFloat | None = None
+
+
+class Results(Section):
+    """Where records go."""
+
+    store: Annotated[str, Field(min_length=1)] = "results/"
+    """A folder, relative to the experiment file."""
+
+
+class Treatment(Section):
+    """What one trial measures, resolved: the base document with one level of each factor."""
+
+    model: Model
+    stack: Stack
+    workload: Workload
+
+
+class Experiment(Treatment):
+    """The whole file, its matrix still unexpanded (see ``spec.matrix``)."""
+
+    name: Annotated[str, Field(pattern=DNS_1123)]
+    """Names the experiment's folder and objects: lower-case letters, digits, dashes."""
+    matrix: dict[str, Any] = {}
+    """Dotted paths to lists of levels; `include` and `exclude` as in GitHub Actions."""
+    replicates: PositiveInt | Replicates = 1
+    slo: Slo = Slo()
+    run: Run = Run()
+    results: Results = Results()

@@ -1,0 +1,143 @@
+"""The stack section: what serves the model, one model per kind.
+
+Each kind says which step of the eight answers for which of its fields (``LAYERS``): a step's key
+hashes exactly those, so a level that touches only the router's fields restarts only the router.
+A step that is not in ``LAYERS`` is not the kind's own and is ``skipped``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, field_validator
+
+from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
+
+Layer = Literal["namespace", "gateway", "router", "model", "server"]
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class Router(Section):
+    """The endpoint picker in front of the replicas."""
+
+    config: NamedFile | None = None
+    """An EndpointPickerConfig file; none: requests go to a replica at random."""
+
+
+class SimulatedEngine(Section):
+    """The knobs of a simulated model server, named as vLLM names them."""
+
+    max_num_seqs: PositiveInt = 256
+    """Most sequences in one batch."""
+    max_num_batched_tokens: PositiveInt = 8192
+    """Most tokens, prefill and decode, in one step."""
+    block_size: PositiveInt = 16
+    """Tokens in one KV-cache block."""
+    kv_cache_tokens: PositiveInt | None = None
+    """Tokens that the KV cache of one replica holds; default: what the accelerator leaves."""
+    enable_prefix_caching: bool = True
+    """Keep and reuse the blocks of prefixes already seen."""
+    max_model_len: PositiveInt = 32768
+    """Most tokens of a prompt and its answer together."""
+    startup: NonNegativeDuration = 0.0
+    """Seconds that a replica takes to become ready, standing for loading weights."""
+
+
+class SimulatedStack(Section):
+    """Simulated servers behind a simulated router: no model, no accelerator."""
+
+    LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {
+        "namespace": frozenset(),
+        "router": frozenset({"router"}),
+        "server": frozenset({"replicas", "accelerator", "tensor_parallel", "engine"}),
+    }
+
+    kind: Literal["simulated"]
+    replicas: Annotated[PositiveInt, Field(le=256)] = 1
+    """Model servers behind the router."""
+    accelerator: str = "H100"
+    """Which accelerator is simulated; `llmatrix sim presets` lists them."""
+    tensor_parallel: PositiveInt = 1
+    """Accelerators that share one replica."""
+    engine: SimulatedEngine = SimulatedEngine()
+    router: Router = Router()
+
+    @property
+    def accelerators(self) -> int:
+        """Accelerators that one deployment holds (simulated ones count like real ones)."""
+        return self.replicas * self.tensor_parallel
+
+
+class EndpointStack(Section):
+    """An OpenAI-compatible endpoint that somebody else runs."""
+
+    LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {}
+
+    kind: Literal["endpoint"]
+    url: str
+    """Where `/v1/models` and `/v1/completions` answer."""
+    api_key_env: Annotated[str, Field(pattern=ENV_NAME)] | None = None
+    """Name of the environment variable that holds the API key."""
+    metrics_urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Prometheus endpoints of the servers behind it."""
+    reset_prefix_cache: bool = False
+    """Ask the endpoint to drop its prefix cache before each trial, and verify that it did."""
+    accelerators: Annotated[int, Field(ge=0)] = 0
+    """Accelerators behind the endpoint, for accelerator-hours and per-accelerator figures."""
+
+    @field_validator("url", "metrics_urls")
+    @classmethod
+    def _http(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            parsed = TypeAdapter(HttpUrl).validate_python(url)
+            if parsed.username or parsed.password:
+                raise ValueError("a URL must not carry a password; name an api_key_env instead")
+        return value.rstrip("/") if isinstance(value, str) else value
+
+
+class Ready(Section):
+    """When a started server counts as ready."""
+
+    path: str = "/health"
+    """Path that answers 200 once the server is ready."""
+    timeout: PositiveDuration = 600.0
+    """Seconds to wait for it."""
+
+
+class ProcessStack(Section):
+    """One real server, started from a command on this machine."""
+
+    LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {
+        "namespace": frozenset(),
+        "server": frozenset(
+            {
+                "command",
+                "args",
+                "env",
+                "ready",
+                "metrics_path",
+                "reset_prefix_cache",
+                "accelerators",
+            }
+        ),
+    }
+
+    kind: Literal["process"]
+    command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """Program and arguments, with `{port}`, `{host}` and `{model}` filled in; no shell reads it."""
+    args: dict[str, str | int | float | bool] = {}
+    """Options after the command: `{parallel: 4}` becomes `--parallel 4`; true, a bare flag."""
+    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
+    ready: Ready = Ready()
+    metrics_path: str | None = "/metrics"
+    """Path of the Prometheus endpoint; null where the server has none."""
+    reset_prefix_cache: bool = False
+    """Ask the server to drop its prefix cache before each trial, and verify that it did."""
+    accelerators: Annotated[int, Field(ge=0)] = 0
+    """Accelerators that the server holds."""
+
+
+Stack = Annotated[SimulatedStack | EndpointStack | ProcessStack, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""How each kind of stack does the steps that stand on a site."""

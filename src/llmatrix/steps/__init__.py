@@ -1,0 +1,1 @@
+"""The eight steps and the loop that converges them."""
