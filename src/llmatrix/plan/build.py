@@ -1,0 +1,245 @@
+"""Experiment to plan: treatments, trials, lanes and what they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.plan.digest import canonical, digest
+from llmatrix.plan.estimate import (
+    ASSUMED_STEP_S,
+    Estimate,
+    LaneEstimate,
+    StepSeconds,
+    total,
+    workload_seconds,
+)
+from llmatrix.plan.keys import Deployment, deployment, trial_keys
+from llmatrix.plan.lanes import pack
+from llmatrix.plan.order import Block, Placed, split_plot
+from llmatrix.plan.resolve import Resolver
+from llmatrix.plan.step import STACK_STEPS, Step
+from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
+from llmatrix.plan.trial import Replicate, Trial
+from llmatrix.spec.experiment import Experiment, Replicates, Treatment
+from llmatrix.spec.load import Loaded
+
+Versions = Callable[[str, str], Mapping[str, str]]
+"""Kind of stack and name of harness to the versions of what measures."""
+
+_SEED_BITS = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Trials that run one after another on one site."""
+
+    blocks: tuple[Block, ...]
+
+    def numbers(self) -> Iterator[int]:
+        """Give the numbers of the lane's trials, in their order."""
+        for block in self.blocks:
+            yield from block.flat()
+
+
+class Plan:
+    """The trials of an experiment, in lanes. Trials are made when asked for.
+
+    A trial's number counts replicates within treatments within repetitions of deployments.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        versions: Versions,
+        *,
+        only: Mapping[str, frozenset[str]] | None = None,
+        step_seconds: Mapping[str, StepSeconds] | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.experiment: Experiment = loaded.experiment
+        self.replicates = _replicates(self.experiment)
+        self._versions = versions
+        self._step_s = {**ASSUMED_STEP_S, **(step_seconds or {})}
+        self._table: LevelTable = level_table(loaded)
+        self._resolver = Resolver(loaded, self._table)
+        self._combinations: list[Combination] = []
+        self._variants: list[tuple[int, int, int]] = []
+        self._deployments: dict[tuple[int, int, int], Deployment] = {}
+        self._collect(only or {})
+        fresh = self.experiment.run.isolation == "fresh"
+        blocks = split_plot(self._placed(), self.experiment.run.seed)
+        if fresh:
+            blocks = [Block(b.model, ((n,),)) for b in blocks for n in b.flat()]
+        packed = pack(blocks, self.experiment.run.parallelism, self._block_seconds)
+        self.lanes = tuple(Lane(tuple(each)) for each in packed)
+        self.lane_estimates = [self._estimate(lane) for lane in self.lanes]
+        self.estimate: Estimate = total(
+            self.lane_estimates, self.experiment.run.price_per_accelerator_hour
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The factors' paths, and those that only ``include`` sets, in the file's order."""
+        return self._table.paths
+
+    @property
+    def treatments(self) -> int:
+        """How many combinations of levels are measured."""
+        return len(self._combinations)
+
+    def __len__(self) -> int:
+        """Count the trials."""
+        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Give every trial, lane by lane, in its order."""
+        for lane in self.lanes:
+            yield from map(self.trial, lane.numbers())
+
+    def trial(self, number: int) -> Trial:
+        """Make the trial of a number."""
+        treatment, replicate = self._locate(number)
+        variants = self._variants[treatment]
+        resolved = self._resolver.treatment(variants)
+        versions = self._versions(resolved.stack.kind, resolved.workload.harness)
+        trial_id = self._id(variants, replicate, versions)
+        standing = self._deployment(variants, replicate.deployment).keys
+        levels = self._table.assignment(self._combinations[treatment])
+        seed = digest(self._resolver.workload_digest(variants[2]), *map(str, _pair(replicate)))
+        return Trial(
+            id=trial_id,
+            experiment=self.experiment.name,
+            levels={path: level.label for path, level in levels.items()},
+            treatment=resolved,
+            replicate=replicate,
+            versions=versions,
+            keys=trial_keys(standing, trial_id, fresh=self.experiment.run.isolation == "fresh"),
+            traffic_seed=int(seed, 16) % 2**_SEED_BITS,
+            estimate_s=workload_seconds(resolved.workload),
+        )
+
+    def distinct_stacks(self) -> Iterator[Treatment]:
+        """Give one treatment for each distinct pair of model and stack."""
+        seen: set[tuple[int, int]] = set()
+        for variants in self._variants:
+            if variants[:2] not in seen:
+                seen.add(variants[:2])
+                yield self._resolver.treatment(variants)
+
+    def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
+        seen: dict[tuple[int, int, int], int] = {}
+        for combination in combinations(self.loaded, self._table, only):
+            variants = self._resolver.sections(combination)
+            earlier = seen.setdefault(variants, len(self._combinations))
+            if earlier != len(self._combinations):
+                raise self._twice(self._combinations[earlier], combination)
+            self._combinations.append(combination)
+            self._variants.append(variants)
+        if not self._combinations:
+            why = "--only selects none of them" if only else "`exclude` removes every one of them"
+            raise UserError(f"{self._matrix_place()}: matrix: no treatment is left: {why}.")
+
+    def _twice(self, one: Combination, other: Combination) -> SpecError:
+        told = [
+            ", ".join(f"{p}={level.label}" for p, level in self._table.assignment(c).items())
+            for c in (one, other)
+        ]
+        return SpecError(
+            Problem(
+                self._matrix_place(),
+                "matrix",
+                f"two treatments are the same: ({told[0]}) and ({told[1]}).",
+                "Remove one of them.",
+            )
+        )
+
+    def _matrix_place(self) -> Place:
+        return self.loaded.source.place(("matrix",))
+
+    def _placed(self) -> Iterator[Placed]:
+        for repetition in range(self.replicates.deployments):
+            for treatment, variants in enumerate(self._variants):
+                stands = self._deployment(variants, repetition)
+                model, block, front = stands.keys[Step.MODEL], stands.block, stands.front
+                for replicate in range(self.replicates.workloads):
+                    number = self._number(treatment, Replicate(repetition, replicate))
+                    yield Placed(number, repetition, model, block, front)
+
+    def _number(self, treatment: int, replicate: Replicate) -> int:
+        each = self.replicates.workloads
+        return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
+
+    def _locate(self, number: int) -> tuple[int, Replicate]:
+        rest, workload = divmod(number, self.replicates.workloads)
+        repetition, treatment = divmod(rest, self.treatments)
+        return treatment, Replicate(repetition, workload)
+
+    def _deployment(self, variants: tuple[int, int, int], repetition: int) -> Deployment:
+        key = (variants[0], variants[1], repetition)
+        known = self._deployments.get(key)
+        if known is None:
+            stack = self._resolver.stack(variants[1])
+            harness = self._resolver.workload(variants[2]).harness
+            known = deployment(
+                self.experiment.name,
+                self._resolver.model(variants[0]),
+                stack,
+                stack_version=self._versions(stack.kind, harness)["stack"],
+                repetition=repetition,
+            )
+            self._deployments[key] = known
+        return known
+
+    def _id(
+        self,
+        variants: tuple[int, int, int],
+        replicate: Replicate,
+        versions: Mapping[str, str],
+    ) -> str:
+        content = self._resolver.treatment_digest(variants)
+        return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
+
+    def _block_seconds(self, block: Block) -> float:
+        first = next(block.flat())
+        treatment, _ = self._locate(first)
+        kind = self._resolver.stack(self._variants[treatment][1]).kind
+        return sum(self._step_s[kind].values()) + sum(
+            self._workload_seconds(number) for number in block.flat()
+        )
+
+    def _workload_seconds(self, number: int) -> float:
+        treatment, _ = self._locate(number)
+        return workload_seconds(self._resolver.workload(self._variants[treatment][2]))
+
+    def _estimate(self, lane: Lane) -> LaneEstimate:
+        sums = LaneEstimate()
+        fresh = self.experiment.run.isolation == "fresh"
+        standing: Mapping[Step, str] = {}
+        for number in lane.numbers():
+            treatment, replicate = self._locate(number)
+            variants = self._variants[treatment]
+            wanted = self._deployment(variants, replicate.deployment)
+            step_s = self._step_s[self._resolver.stack(variants[1]).kind]
+            workload = self._resolver.workload(variants[2])
+            seconds = workload_seconds(workload)
+            for step in STACK_STEPS:
+                if step in wanted.owned and (fresh or standing.get(step) != wanted.keys[step]):
+                    sums.transitions[step] = sums.transitions.get(step, 0) + 1
+                    seconds += step_s.get(step, 0.0)
+            standing = wanted.keys
+            sums.trials += 1
+            sums.seconds += seconds
+            sums.window_s += workload.duration
+            sums.accelerator_s += seconds * wanted.accelerators
+        return sums
+
+
+def _replicates(experiment: Experiment) -> Replicates:
+    asked = experiment.replicates
+    return asked if isinstance(asked, Replicates) else Replicates(workloads=asked)
+
+
+def _pair(replicate: Replicate) -> tuple[int, int]:
+    return replicate.deployment, replicate.workload
