@@ -22,4 +22,4 @@ def stack(kind: str) -> Stack:
         KeyError: there is no such kind; the experiment document allows none but ``ALL_KINDS``.
     """
     module, name = _KINDS[kind]
-    return cast(Stack, getattr(importlib.import_module(module), name)())
+    return cast("Stack", getattr(importlib.import_module(module), name)())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.stacks import processes
 from llmatrix.stacks.processes import Identity
 from llmatrix.stacks.waiting import until
+
+_NOT_EXECUTED: Final = {126, 127}  # what a shell ends with when exec fails (POSIX)
 
 
 def bring_up(
@@ -74,13 +77,16 @@ def _not_ready(
     file = processes.log_file(site, name)
     log = processes.log_tail(file)
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "it printed nothing")
+    failure = FailureClass.SERVER
+    status = processes.exit_status(identity)
     if processes.alive(identity):
         what = f"was not ready within {timeout_s:g} s"
+    elif status in _NOT_EXECUTED:
+        what, failure = "could not be executed", FailureClass.USER
     else:
-        status = processes.exit_status(identity)
         what = f"ended while it was starting ({_why(status)})"
     message = f"the {name} ({command[0]} …) {what}; its last line: {last}"
-    return StepFailure(message, FailureClass.SERVER, log=log)
+    return StepFailure(message, failure, log=log)
 
 
 def _why(status: int | None) -> str:
