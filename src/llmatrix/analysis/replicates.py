@@ -1,0 +1,78 @@
+"""Replicates are the unit of inference: means and intervals over them, never over requests.
+
+Requests of one trial share a server, its caches and its queue, so they are no independent
+repetitions; only whole trials are. Workload replicates on one deployment share that deployment;
+where deployments are repeated too, each deployment's mean is one unit (a nested design: Cox and
+Reid, The Theory of the Design of Experiments, 2000, section 6.5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over replicates and how sure it is; in the unit of the values.
+
+    Attributes:
+        n: independent units; 0 means that there is nothing.
+        mean: arithmetic mean; None for n = 0.
+        half_width: of the Student t interval around the mean; None below two units, where
+            nothing can be said about the spread.
+        confidence: of that interval.
+    """
+
+    n: int
+    mean: float | None
+    half_width: float | None
+    confidence: float = 0.95
+
+    @property
+    def why_no_interval(self) -> str:
+        """Say why there is no interval; empty where there is one."""
+        if self.half_width is not None:
+            return ""
+        return "nothing was measured" if self.n == 0 else "one replicate has no interval"
+
+
+def units(values: Mapping[tuple[int, int], float]) -> list[float]:
+    """Give the independent units among the replicates of one treatment.
+
+    Args:
+        values: by (deployment, workload) number.
+
+    Returns:
+        The mean of each deployment where there are several, else every workload's value.
+    """
+    deployments: dict[int, list[float]] = {}
+    for (deployment, _), value in sorted(values.items()):
+        deployments.setdefault(deployment, []).append(value)
+    if len(deployments) == 1:
+        return next(iter(deployments.values()))
+    return [fmean(part) for part in deployments.values()]
+
+
+def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
+    """Estimate the mean of ``values``, one per independent unit.
+
+    The half-width is t(1 - (1 - confidence) / 2, n - 1) * s / sqrt(n) (Student, "The probable
+    error of a mean", Biometrika 6, 1908).
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(0, None, None, confidence)
+    if n == 1:
+        return Estimate(1, values[0], None, confidence)
+    spread = stdev(values) / math.sqrt(n)
+    return Estimate(n, fmean(values), student_t(confidence, n - 1) * spread, confidence)
+
+
+def student_t(confidence: float, degrees: float) -> float:
+    """Give the two-sided quantile of Student's t for ``degrees`` of freedom."""
+    from scipy.stats import t  # noqa: PLC0415 - costs half a second, not every command needs it
+
+    return float(t.ppf(0.5 + confidence / 2, degrees))

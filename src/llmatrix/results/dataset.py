@@ -1,0 +1,275 @@
+"""One experiment's records as a whole, and as two tidy tables: ``trials`` and ``requests``.
+
+Columns of ``trials``, one row per record:
+
+====================== ========= ==================================================================
+column                 type      meaning
+====================== ========= ==================================================================
+trial                  string    id
+valid                  bool      whether every check lets the figures be trusted
+invalid_because        string    the failed checks, ``name figure (limit)``, or null
+simulated              bool      whether no real model answered
+replicate_deployment   int64     which repetition of the deployment, from 0
+replicate_workload     int64     which repetition of the workload on it, from 0
+<factor path>          string    label of the level; one column per factor of any record
+<metric>               double    one column per metric of any record, its unit in its name;
+                                 null where it was withheld or not measured
+seconds_<step>         double    what the step took
+outcome_<step>         string    applied, unchanged, skipped or failed
+check_<name>           string    verdict of the check: pass, warn, fail or unknown
+accelerators           int64     held by the deployment
+started_at, ended_at   double    POSIX seconds
+====================== ========= ==================================================================
+
+``requests`` is every trial's ``requests.parquet`` with the column ``trial`` before the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmatrix.errors import StoreFault
+from llmatrix.plan.step import Step
+from llmatrix.results.manifest import Manifest, read_manifest
+from llmatrix.results.record import Failure, Record
+from llmatrix.results.records import read_failure, read_record
+from llmatrix.results.requests import REQUEST_COLUMNS, arrow_schema
+from llmatrix.results.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Everything an experiment left in a store, as far as it can be read.
+
+    Attributes:
+        store: where it was read from.
+        experiment: its name.
+        manifest: what it was asked to do; None where that is unknown.
+        records: the measured trials, in the order in which they were started.
+        failures: the trials that could not be measured.
+        levels: for each record, its level of every factor of the experiment.
+        problems: what could not be read, a clear sentence each.
+    """
+
+    store: Store
+    experiment: str
+    manifest: Manifest | None
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+    levels: dict[str, dict[str, str | None]]
+    problems: tuple[str, ...]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Every factor's path, in the order in which the records name them."""
+        return _factors(self.records, self.failures)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Planned trials that have neither a record nor a failure."""
+        there = {r.trial for r in self.records} | {f.trial for f in self.failures}
+        planned = self.manifest.plan.trials if self.manifest else []
+        return tuple(trial for trial in planned if trial not in there)
+
+    def trials(self) -> pa.Table:
+        """Give the table ``trials``; its columns are told at the top of this module."""
+        import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
+
+        rows = [_row(record, self.levels[record.trial]) for record in self.records]
+        return pa.Table.from_pylist(rows, schema=pa.schema(_columns(self.records, self.factors)))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Open a DuckDB connection with the tables ``trials`` and ``requests``.
+
+        Trials whose ``requests.parquet`` is missing or torn are not in ``requests``;
+        ``request_problems`` says which.
+        """
+        import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
+        import pyarrow as pa  # noqa: PLC0415
+
+        connection = duckdb.connect()
+        connection.register("trials", self.trials())
+        whole = [
+            (r.trial, path) for r in self.records if isinstance(path := self._requests(r), Path)
+        ]
+        if not whole:
+            schema = arrow_schema(REQUEST_COLUMNS)
+            empty = pa.schema([("trial", pa.string()), *schema]).empty_table()
+            connection.register("requests", empty)
+            return connection
+        files = pa.table({"trial": [t for t, _ in whole], "file": [str(p) for _, p in whole]})
+        connection.register("request_files", files)
+        connection.read_parquet(
+            [str(path) for _, path in whole], filename="file", union_by_name=True
+        ).create_view("request_rows")
+        connection.execute(
+            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (file) "
+            "FROM request_rows JOIN request_files USING (file)"
+        )
+        return connection
+
+    def request_problems(self) -> tuple[str, ...]:
+        """Say which trials' requests cannot be read, a clear sentence each."""
+        return tuple(p for r in self.records if isinstance(p := self._requests(r), str))
+
+    def _requests(self, record: Record) -> Path | str:
+        """Find the trial's requests, or say why they cannot be read."""
+        name = f"{self.experiment}/{record.trial}/requests.parquet"
+        try:
+            path = self.store.local(name)
+            size = path.stat().st_size
+        except (KeyError, OSError):
+            return f"{self.store.url}/{name}: is missing; pictures of requests leave the trial out"
+        stored = record.files.get("requests.parquet")
+        if stored is not None and stored.bytes != size:
+            return (
+                f"{self.store.url}/{name}: has {size} bytes where its record says {stored.bytes}; "
+                f"pictures of requests leave the trial out"
+            )
+        return path if _is_parquet(path) else f"{self.store.url}/{name}: is no whole Parquet file"
+
+
+def load(store: Store, experiment: str) -> Dataset:
+    """Read an experiment from a store; what cannot be read is told in ``problems``.
+
+    Raises:
+        StoreFault: the store itself cannot be read.
+    """
+    records: list[Record] = []
+    failures: list[Failure] = []
+    problems: list[str] = []
+    for trial in store.folders(f"{experiment}/"):
+        found = _read_trial(store, experiment, trial)
+        if isinstance(found, Record):
+            records.append(found)
+        elif isinstance(found, Failure):
+            failures.append(found)
+        elif found is not None:
+            problems.append(found)
+    try:
+        manifest = read_manifest(store, experiment)
+    except StoreFault as fault:
+        manifest = None
+        problems.append(str(fault))
+    records.sort(key=lambda record: (record.started_at, record.trial))
+    failures.sort(key=lambda failure: (failure.ended_at, failure.trial))
+    return Dataset(
+        store=store,
+        experiment=experiment,
+        manifest=manifest,
+        records=tuple(records),
+        failures=tuple(failures),
+        levels=_levels(records, _factors(records, failures)),
+        problems=tuple(problems),
+    )
+
+
+def _read_trial(store: Store, experiment: str, trial: str) -> Record | Failure | str | None:
+    problem = None
+    for read in (read_record, read_failure):
+        try:
+            return read(store, experiment, trial)
+        except KeyError:
+            continue
+        except StoreFault as fault:
+            problem = problem or str(fault)
+    return problem
+
+
+def _factors(records: Iterable[Record], failures: Iterable[Failure]) -> tuple[str, ...]:
+    paths = (path for part in (records, failures) for item in part for path in item.levels)
+    return tuple(dict.fromkeys(paths))
+
+
+def _levels(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """Complete the levels of records made before a factor was added to the matrix.
+
+    Such a record takes the value that its resolved document holds at the factor's path, under
+    the label that other records give to the same value.
+    """
+    labels = {
+        (path, orjson.dumps(_at(record.document, path), option=orjson.OPT_SORT_KEYS)): label
+        for record in records
+        for path, label in record.levels.items()
+    }
+
+    def level(record: Record, path: str) -> str | None:
+        if path in record.levels:
+            return record.levels[path]
+        value = _at(record.document, path)
+        if value is None:
+            return None
+        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        plain = str(value) if isinstance(value, str | int | float) else written.decode()
+        return labels.get((path, written), plain)
+
+    return {r.trial: {path: level(r, path) for path in factors} for r in records}
+
+
+def _at(document: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return None
+        document = document[part]
+    return document
+
+
+def _is_parquet(path: Path) -> bool:
+    """Tell by the magic bytes at both ends; a torn file lacks the last ones."""
+    magic = b"PAR1"
+    with path.open("rb") as file:
+        head = file.read(len(magic))
+        file.seek(-len(magic), 2) if path.stat().st_size >= 2 * len(magic) else None
+        return head == magic and file.read(len(magic)) == magic
+
+
+def _columns(records: Sequence[Record], factors: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    checks = dict.fromkeys(check.name for record in records for check in record.checks)
+    metrics = dict.fromkeys(name for record in records for name in record.metrics)
+    return [
+        ("trial", pa.string()),
+        ("valid", pa.bool_()),
+        ("invalid_because", pa.string()),
+        ("simulated", pa.bool_()),
+        ("replicate_deployment", pa.int64()),
+        ("replicate_workload", pa.int64()),
+        *((path, pa.string()) for path in factors),
+        *((metric, pa.float64()) for metric in metrics),
+        *((f"seconds_{step}", pa.float64()) for step in Step),
+        *((f"outcome_{step}", pa.string()) for step in Step),
+        *((f"check_{name}", pa.string()) for name in checks),
+        ("accelerators", pa.int64()),
+        ("started_at", pa.float64()),
+        ("ended_at", pa.float64()),
+    ]
+
+
+def _row(record: Record, levels: dict[str, str | None]) -> dict[str, Any]:
+    failed = "; ".join(f"{c.name} {c.figure} ({c.limit})" for c in record.failed_checks)
+    return {
+        **levels,
+        **record.metrics,
+        **{f"seconds_{outcome.step}": outcome.seconds for outcome in record.steps},
+        **{f"outcome_{outcome.step}": str(outcome.outcome) for outcome in record.steps},
+        **{f"check_{check.name}": str(check.verdict) for check in record.checks},
+        "trial": record.trial,
+        "valid": record.valid,
+        "invalid_because": failed or None,
+        "simulated": record.simulated,
+        "replicate_deployment": record.replicate.get("deployment", 0),
+        "replicate_workload": record.replicate.get("workload", 0),
+        "accelerators": record.accelerators,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+    }
