@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -154,7 +154,7 @@ def _lane_line(index: int, lane: LaneState) -> RenderableType:
 
 
 def _total_line(state: RunState) -> RenderableType:
-    line: Any = Table.grid(padding=(0, 1))
+    line: Table = Table.grid(padding=(0, 1))
     told = f"{state.done}/{state.planned} trials"
     for count, word in (
         (state.reused, "reused"),

@@ -53,14 +53,14 @@ def split_plot(placed: Iterable[Placed], seed: int) -> list[Block]:
     draw = random.Random(seed)  # noqa: S311 - an order, not a secret
     tree: dict[int, dict[str, dict[str, dict[str, list[int]]]]] = {}
     for each in placed:
-        fronts = tree.setdefault(each.repetition, {}).setdefault(each.model, {})
-        fronts.setdefault(each.block, {}).setdefault(each.front, []).append(each.number)
+        of_model = tree.setdefault(each.repetition, {}).setdefault(each.model, {})
+        of_model.setdefault(each.block, {}).setdefault(each.front, []).append(each.number)
     blocks: list[Block] = []
     for _, models in sorted(tree.items()):
         for model in _shuffled(draw, models):
             for block in _shuffled(draw, models[model]):
-                fronts = models[model][block]
-                trials = [_shuffled(draw, fronts[front]) for front in _shuffled(draw, fronts)]
+                of_block = models[model][block]
+                trials = [_shuffled(draw, of_block[front]) for front in _shuffled(draw, of_block)]
                 blocks.append(Block(model, tuple(tuple(each) for each in trials)))
     return blocks
 

@@ -41,8 +41,7 @@ def plain_scalar(text: str) -> Scalar:
         return _CONSTANTS[text]
     if meaning := _OLD_BOOLEANS.get(text.lower()):
         raise ValueError(
-            f"some YAML readers take '{text}' for {meaning}; "
-            f"write {meaning}, or '{text}' in quotes"
+            f"some YAML readers take '{text}' for {meaning}; write {meaning}, or '{text}' in quotes"
         )
     if len(text) > _MOST_DIGITS:
         return text

@@ -74,9 +74,7 @@ class Node:
                 entry = node.value[key]
                 place, node = entry.place, entry.node
             elif (
-                isinstance(node.value, list)
-                and isinstance(key, int)
-                and 0 <= key < len(node.value)
+                isinstance(node.value, list) and isinstance(key, int) and 0 <= key < len(node.value)
             ):
                 node = node.value[key]
                 place = node.place

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from llmatrix.errors import EnvironmentFault
-from llmatrix.plan.step import Step
+from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.stacks import processes
 from llmatrix.stacks.waiting import until
 
@@ -142,17 +142,37 @@ class LocalSite:
         if keys.pop(step, None) is not None:
             self._write_keys(keys)
 
+    def clear(self) -> list[str]:
+        """End all processes of the site and take back the keys of what stood; only when held.
+
+        What waits in the outbox stays.
+
+        Returns:
+            What could not be ended, in words.
+        """
+        for step in STACK_STEPS:
+            self.disclaim(step)
+        processes.seal(self._folder)
+        return processes.end(processes.recorded(self._folder))
+
+    @property
+    def holds_measurement(self) -> bool:
+        """Whether a trial was measured here whose record is not in the store yet."""
+        return self.claimed(Step.WORKLOAD) is not None
+
     def discard(self) -> list[str]:
         """End all processes of the site, remove its folder and let it go; only when held.
+
+        A measurement that is not in the store yet keeps the folder, without processes, so that
+        the next run can upload it.
 
         Returns:
             What could not be ended or removed, in words; the folder is then still there, so that
             a later sweep tries again.
         """
-        for step in Step:
-            self.disclaim(step)
-        processes.seal(self._folder)
-        left = processes.end(processes.recorded(self._folder))
+        left = self.clear()
+        if self.holds_measurement:
+            return left
         if not left and self._folder.exists():
             shutil.rmtree(
                 self._folder,
@@ -246,8 +266,10 @@ def orphans() -> list[LocalSite]:
     return [site for site in sites() if not site.kept and site.holder() is None]
 
 
-def sweep(site: LocalSite) -> list[str]:
+def sweep(site: LocalSite, *, kept: bool = False) -> list[str]:
     """End the processes of an orphan and remove it; leave it alone if somebody holds it by now.
+
+    A site that a user asked to keep is swept only with ``kept``.
 
     Returns:
         What could not be ended or removed, in words.
@@ -257,7 +279,7 @@ def sweep(site: LocalSite) -> list[str]:
         if not held._try_hold():  # noqa: SLF001 - of this class
             return []
         held._sign()  # noqa: SLF001 - of this class
-        return [] if held.kept else held.discard()
+        return [] if held.kept and not kept else held.discard()
     except OSError as error:
         return [f"{site.folder} could not be swept: {error.strerror}"]
     finally:

@@ -63,11 +63,13 @@ def converge(run: TrialRun, *, retries: int) -> Record | Failure:
         raise StoreFault(failed.detail)
     close(run, retries)
     if run.record is None:
-        result: Record | Failure = _failure(run)
-        write_failure(run.store, result)
+        failure = _failure(run)
+        write_failure(run.store, failure)
+        result: Record | Failure = failure
     else:
-        result = run.record.model_copy(update={"steps": [*run.record.steps, run.outcomes[-1]]})
-        amend_record(run.store, result)
+        record = run.record.model_copy(update={"steps": [*run.record.steps, run.outcomes[-1]]})
+        amend_record(run.store, record)
+        result = record
     run.tell(TrialEnded(run.lane, run.trial, result))
     return result
 

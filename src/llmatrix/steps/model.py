@@ -8,5 +8,5 @@ from llmatrix.steps.run import Ended, TrialRun
 
 
 def converge(run: TrialRun) -> Ended:
-    """Converge the model files. They stand on the namespace, so servers are remade on cached weights."""
+    """Converge the model files. They stand on the namespace: servers change, weights stay."""
     return standing.converge(Step.MODEL, run)
