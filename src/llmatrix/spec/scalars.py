@@ -41,8 +41,7 @@ def plain_scalar(text: str) -> Scalar:
         return _CONSTANTS[text]
     if meaning := _OLD_BOOLEANS.get(text.lower()):
         raise ValueError(
-            f"some YAML readers take '{text}' for {meaning}; "
-            f"write {meaning}, or '{text}' in quotes"
+            f"some YAML readers take '{text}' for {meaning}; write {meaning}, or '{text}' in quotes"
         )
     if len(text) > _MOST_DIGITS:
         return text
@@ -71,7 +70,7 @@ def plain_key(text: str) -> str:
     if text == "":
         raise ValueError("a key is empty; write key: value")
     if text in _CONSTANTS or text.lower() in _OLD_BOOLEANS:
-        raise ValueError(f"some YAML readers take the key '{text}' for no text; put it in quotes")
+        raise ValueError(f"not every YAML reader takes the key '{text}' for text; put it in quotes")
     return text
 
 
