@@ -24,16 +24,18 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
         raise ValueError(f"cannot be read: {_reason(error)}") from None
     except ValueError:
         raise ValueError("is no possible file name") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise ValueError("is a folder, not a file")
         if not stat.S_ISREG(mode):
             raise ValueError("is a pipe, socket or device, not a file")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
-        except OSError as error:
-            raise ValueError(f"cannot be read: {_reason(error)}") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise ValueError(f"is larger than {limit / 1024 / 1024:g} MiB")
     return data

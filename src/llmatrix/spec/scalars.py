@@ -70,7 +70,7 @@ def plain_key(text: str) -> str:
     if text == "":
         raise ValueError("a key is empty; write key: value")
     if text in _CONSTANTS or text.lower() in _OLD_BOOLEANS:
-        raise ValueError(f"some YAML readers take the key '{text}' for no text; put it in quotes")
+        raise ValueError(f"not every YAML reader takes the key '{text}' for text; put it in quotes")
     return text
 
 

@@ -211,7 +211,8 @@ class _Builder:
     _documents: int = 0
 
     def feed(self, event: yaml.Event) -> None:
-        place = self.locate(event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        place = self.locate(mark.line + 1, mark.column + 1) if mark else self.locate(1, 1)
         if isinstance(event, yaml.ScalarEvent):
             self._tag(event, place)
             self._scalar(event, place)
@@ -255,7 +256,7 @@ class _Builder:
         try:
             if "\0" in text or not text.isprintable():
                 _check_text(text)
-            if not event.style:
+            if not event.style:  # unquoted: libyaml says "", PyYAML None
                 value = plain_key(text) if is_key else plain_scalar(text)
         except ValueError as error:
             self._note(place, f"{error}.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, field_validator
+from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from llmatrix.spec.base import NamedFile, Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
@@ -91,9 +91,14 @@ class EndpointStack(Section):
     @classmethod
     def _http(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (value,) if isinstance(value, str) else value:
-            parsed = TypeAdapter(HttpUrl).validate_python(url)
+            try:
+                parsed = TypeAdapter(HttpUrl).validate_python(url)
+            except ValidationError:
+                raise ValueError(
+                    f"'{url}' is not a URL; write for example http://127.0.0.1:8000"
+                ) from None
             if parsed.username or parsed.password:
-                raise ValueError("a URL must not carry a password; name an api_key_env instead")
+                raise ValueError("must not carry a password; name an api_key_env instead")
         return value.rstrip("/") if isinstance(value, str) else value
 
 
