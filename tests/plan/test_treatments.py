@@ -83,9 +83,8 @@ def test_everything_excluded_is_refused(make_plan: Callable[..., Plan]) -> None:
 
 
 def test_two_treatments_that_are_the_same_are_refused(make_plan: Callable[..., Plan]) -> None:
-    levels = [{"name": "a", "value": {"rate": 10}}, {"name": "b", "value": {"rate": "600/min"}}]
-    with pytest.raises(UserError, match=r"two treatments are the same: .*=a.*=b"):
-        make_plan({"workload.load": levels})
+    with pytest.raises(UserError, match=r"two treatments are the same: .*question_len=7.*_len=10"):
+        make_plan({QUESTION: [1, 2], "include": [{QUESTION: 7}, {QUESTION: 7, OUTPUT: 10}]})
 
 
 def test_levels_that_do_not_go_together_are_refused_with_their_place(

@@ -69,7 +69,7 @@ class Resolver:
             if combination[i] != UNSET
         }
         try:
-            section = validate_section(name, assign(self._loaded.base, levels)[name])
+            section = validate_section(name, assign(self._loaded.base[name], levels))
         except ValidationError as error:
             assignment = self._table.assignment(combination)
             raise self._loaded.explain(error, assignment) from None

@@ -46,6 +46,9 @@ STEPS: Final[Mapping[Step, Callable[[TrialRun], Ended]]] = MappingProxyType(
 )
 
 
+TEARDOWN_PAUSE_S: Final = 1.0
+
+
 def converge(run: TrialRun, *, retries: int) -> Record | Failure:
     """Carry one trial through its steps until it is recorded, or has failed for good.
 
@@ -82,7 +85,7 @@ def close(run: TrialRun, retries: int) -> None:
             return
         if left:
             run.outcomes.pop()
-            run.stop.wait(1.0)
+            time.sleep(TEARDOWN_PAUSE_S)
     run.tell(Warned(f"{outcome.detail} `llmatrix gc` tries again."))
 
 
