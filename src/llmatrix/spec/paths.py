@@ -40,7 +40,7 @@ def alternatives(annotation: Any) -> Types:
     origin: Any = get_origin(annotation)
     if origin is Annotated:
         return alternatives(get_args(annotation)[0])
-    if origin is Union or origin is types.UnionType:
+    if origin in (Union, types.UnionType):
         members = [part for member in get_args(annotation) for part in alternatives(member)]
         return tuple(dict.fromkeys(members))
     return () if annotation is types.NoneType else (annotation,)
@@ -61,7 +61,8 @@ def is_section(kind: Any) -> bool:
 def kind_of(model: Any) -> str | None:
     """Give the ``kind`` by which a section's model is chosen, None where there is one only."""
     (literal,) = fields(model).get("kind", (None,)) if is_section(model) else (None,)
-    return str(get_args(literal)[0]) if get_origin(literal) is Literal else None
+    origin: Any = get_origin(literal)
+    return str(get_args(literal)[0]) if origin is Literal else None
 
 
 def kinds(section: str) -> tuple[str, ...]:
