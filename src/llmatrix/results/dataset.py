@@ -26,15 +26,14 @@ started_at, ended_at   double    POSIX seconds
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from llmatrix.errors import StoreFault
 from llmatrix.plan.step import Step
+from llmatrix.results.levels import complete, factors_of, unnamed_factors
 from llmatrix.results.manifest import Manifest, read_manifest
 from llmatrix.results.record import Failure, Record
 from llmatrix.results.records import read_failure, read_record
@@ -56,7 +55,10 @@ class Dataset:
         manifest: what it was asked to do; None where that is unknown.
         records: the measured trials, in the order in which they were started.
         failures: the trials that could not be measured.
-        levels: for each record, its level of every factor of the experiment.
+        factors: every factor's path, in the order in which the records name them; where two
+            records of the same levels differ in something else (the experiment was amended, or
+            what measures is newer), that is a factor too.
+        levels: for each record, its level of every factor.
         problems: what could not be read, a clear sentence each.
     """
 
@@ -65,13 +67,9 @@ class Dataset:
     manifest: Manifest | None
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
+    factors: tuple[str, ...]
     levels: dict[str, dict[str, str | None]]
     problems: tuple[str, ...]
-
-    @property
-    def factors(self) -> tuple[str, ...]:
-        """Every factor's path, in the order in which the records name them."""
-        return _factors(self.records, self.failures)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -106,14 +104,14 @@ class Dataset:
             empty = pa.schema([("trial", pa.string()), *schema]).empty_table()
             connection.register("requests", empty)
             return connection
-        files = pa.table({"trial": [t for t, _ in whole], "file": [str(p) for _, p in whole]})
+        files = pa.table({"trial": [t for t, _ in whole], "filename": [str(p) for _, p in whole]})
         connection.register("request_files", files)
         connection.read_parquet(
-            [str(path) for _, path in whole], filename="file", union_by_name=True
+            [str(path) for _, path in whole], filename=True, union_by_name=True
         ).create_view("request_rows")
         connection.execute(
-            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (file) "
-            "FROM request_rows JOIN request_files USING (file)"
+            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (filename) "
+            "FROM request_rows JOIN request_files USING (filename)"
         )
         return connection
 
@@ -135,7 +133,12 @@ class Dataset:
                 f"{self.store.url}/{name}: has {size} bytes where its record says {stored.bytes}; "
                 f"pictures of requests leave the trial out"
             )
-        return path if _is_parquet(path) else f"{self.store.url}/{name}: is no whole Parquet file"
+        if not _is_parquet(path):
+            return (
+                f"{self.store.url}/{name}: is no whole Parquet file; pictures of requests leave "
+                f"the trial out"
+            )
+        return path
 
 
 def load(store: Store, experiment: str) -> Dataset:
@@ -162,13 +165,16 @@ def load(store: Store, experiment: str) -> Dataset:
         problems.append(str(fault))
     records.sort(key=lambda record: (record.started_at, record.trial))
     failures.sort(key=lambda failure: (failure.ended_at, failure.trial))
+    factors = factors_of(item.levels for part in (records, failures) for item in part)
+    factors += unnamed_factors(records, complete(records, factors))
     return Dataset(
         store=store,
         experiment=experiment,
         manifest=manifest,
         records=tuple(records),
         failures=tuple(failures),
-        levels=_levels(records, _factors(records, failures)),
+        factors=factors,
+        levels=complete(records, factors),
         problems=tuple(problems),
     )
 
@@ -185,51 +191,15 @@ def _read_trial(store: Store, experiment: str, trial: str) -> Record | Failure |
     return problem
 
 
-def _factors(records: Iterable[Record], failures: Iterable[Failure]) -> tuple[str, ...]:
-    paths = (path for part in (records, failures) for item in part for path in item.levels)
-    return tuple(dict.fromkeys(paths))
-
-
-def _levels(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dict[str, str | None]]:
-    """Complete the levels of records made before a factor was added to the matrix.
-
-    Such a record takes the value that its resolved document holds at the factor's path, under
-    the label that other records give to the same value.
-    """
-    labels = {
-        (path, orjson.dumps(_at(record.document, path), option=orjson.OPT_SORT_KEYS)): label
-        for record in records
-        for path, label in record.levels.items()
-    }
-
-    def level(record: Record, path: str) -> str | None:
-        if path in record.levels:
-            return record.levels[path]
-        value = _at(record.document, path)
-        if value is None:
-            return None
-        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        plain = str(value) if isinstance(value, str | int | float) else written.decode()
-        return labels.get((path, written), plain)
-
-    return {r.trial: {path: level(r, path) for path in factors} for r in records}
-
-
-def _at(document: Any, path: str) -> Any:
-    for part in path.split("."):
-        if not isinstance(document, dict) or part not in document:
-            return None
-        document = document[part]
-    return document
-
-
 def _is_parquet(path: Path) -> bool:
-    """Tell by the magic bytes at both ends; a torn file lacks the last ones."""
-    magic = b"PAR1"
-    with path.open("rb") as file:
-        head = file.read(len(magic))
-        file.seek(-len(magic), 2) if path.stat().st_size >= 2 * len(magic) else None
-        return head == magic and file.read(len(magic)) == magic
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        parquet.read_metadata(path)
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True
 
 
 def _columns(records: Sequence[Record], factors: Sequence[str]) -> list[tuple[str, pa.DataType]]:

@@ -1,0 +1,217 @@
+"""Synthetic experiments, written through the real writer, for the tests of results and report."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from llmatrix.analysis.checks import Check, Verdict
+from llmatrix.plan.step import Step
+from llmatrix.results.folder import FolderStore
+from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
+from llmatrix.results.records import write_failure, write_record
+from llmatrix.results.requests import REQUEST_COLUMNS, arrow_schema
+
+
+@dataclass
+class Synthetic:
+    """A made-up experiment: what every treatment's latencies look like is drawn from a seed."""
+
+    factors: Mapping[str, Sequence[str]] = field(
+        default_factory=lambda: {
+            "stack.router.config": ["none", "prefix", "kv"],
+            "workload.question_len": ["100", "1000"],
+        }
+    )
+    replicates: int = 3
+    requests: int = 200
+    name: str = "synthetic"
+    simulated: bool = True
+    invalid: Callable[[int], bool] = lambda _: False
+    failing: Callable[[int], bool] = lambda _: False
+    seed: int = 7
+
+    def combinations(self) -> list[dict[str, str]]:
+        levels = itertools.product(*self.factors.values())
+        return [dict(zip(self.factors, level, strict=True)) for level in levels]
+
+    def trials(self) -> list[tuple[dict[str, str], int]]:
+        return [(c, r) for c in self.combinations() for r in range(self.replicates)]
+
+
+def document_of(levels: Mapping[str, str]) -> dict[str, Any]:
+    document: dict[str, Any] = {"model": {"name": "m"}, "stack": {}, "workload": {}}
+    for path, level in levels.items():
+        at = document
+        *folders, leaf = path.split(".")
+        for part in folders:
+            at = at.setdefault(part, {})
+        at[leaf] = {"text": f"kind: {level}"} if leaf == "config" else level
+    return document
+
+
+def request_table(seed: int, count: int, *, scale: float) -> bytes:
+    """Make a plausible requests.parquet: 1/10 warm-up, the rest in the window."""
+    random = np.random.default_rng(seed)
+    scheduled = np.sort(random.uniform(0, 10, count))
+    ttft = random.lognormal(np.log(30 * scale), 0.35, count)
+    itl = random.lognormal(np.log(8), 0.15, (count, 20)).astype("float32")
+    duration = ttft / 1000 + itl.sum(axis=1) / 1000
+    columns: dict[str, Any] = {
+        "request": np.arange(count),
+        "phase": ["warmup" if at < 1 else "window" for at in scheduled],
+        "scheduled_s": scheduled,
+        "sent_s": scheduled,
+        "first_token_s": scheduled + ttft / 1000,
+        "last_token_s": scheduled + duration,
+        "end_s": scheduled + duration,
+        "ttft_ms": ttft,
+        "ttft_from_send_ms": ttft,
+        "tpot_ms": itl.mean(axis=1),
+        "e2e_ms": duration * 1000,
+        "itl_ms": list(itl),
+        "output_tokens": np.full(count, 21),
+        "status": np.full(count, 200),
+    }
+    schema = arrow_schema(REQUEST_COLUMNS)
+    arrays = [
+        pa.array(columns[name], type=kind) if name in columns else pa.nulls(count, kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
+    sink = io.BytesIO()
+    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
+    return sink.getvalue()
+
+
+def make_record(
+    shape: Synthetic, number: int, levels: Mapping[str, str], replicate: int, **changes: Any
+) -> Record:
+    """Make the record of one trial; ``changes`` replace fields."""
+    random = np.random.default_rng(shape.seed * 1000 + number)
+    combination = number // shape.replicates
+    ttft = 30 * (1 + combination % 5) * random.normal(1, 0.02)
+    invalid = shape.invalid(number)
+    first = number == 0
+    steps = [
+        StepOutcome(
+            step=step,
+            outcome=Outcome.APPLIED if first or step is Step.WORKLOAD else Outcome.UNCHANGED,
+            seconds={Step.WORKLOAD: 15.0, Step.SERVER: 2.0 if first else 0.01}.get(step, 0.02),
+            key="k",
+        )
+        for step in Step
+    ]
+    fields: dict[str, Any] = {
+        "trial": trial_id(shape, levels, replicate),
+        "experiment": shape.name,
+        "levels": dict(levels),
+        "replicate": {"deployment": 0, "workload": replicate},
+        "document": document_of(levels),
+        "versions": {"harness": "native-1", "stack": "simulated-1"},
+        "keys": {},
+        "traffic_seed": number,
+        "simulated": shape.simulated,
+        "accelerators": 4,
+        "started_at": 1.7e9 + 20 * number,
+        "ended_at": 1.7e9 + 20 * number + 17,
+        "window_s": (1.0, 10.0),
+        "steps": steps,
+        "metrics": {
+            "ttft_ms_p50": ttft,
+            "ttft_ms_p90": ttft * 1.6,
+            "ttft_ms_p99": None,
+            "itl_ms_p50": 8 * random.normal(1, 0.01),
+            "itl_ms_p99": 11 * random.normal(1, 0.02),
+            "e2e_ms_p50": ttft + 160,
+            "e2e_ms_p99": ttft + 300,
+            "output_tokens_per_s": 4000 * random.normal(1, 0.01) / (1 + combination % 3),
+            "requests_per_s": 20 * random.normal(1, 0.01),
+            "prefix_hit_ratio": min(1.0, 0.2 * (combination % 5)),
+        },
+        "withheld": {"ttft_ms_p99": "p99 needs 662 samples; there are 180"},
+        "checks": [
+            Check(
+                "dispatch_lag_ms_p99",
+                12.5 if invalid else 0.8,
+                "<= 5 ms",
+                Verdict.FAIL if invalid else Verdict.PASS,
+                "use fewer requests per second or a faster machine" if invalid else "",
+            ),
+            Check("errors_ratio", 0.0, "<= 1 %", Verdict.PASS),
+        ],
+        "host": {"cpu": "two cores", "python": "3.11"},
+    }
+    return Record.model_validate(fields | changes)
+
+
+def trial_id(shape: Synthetic, levels: Mapping[str, str], replicate: int) -> str:
+    text = repr((shape.name, sorted(levels.items()), replicate))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def make_failure(shape: Synthetic, levels: Mapping[str, str], replicate: int) -> Failure:
+    """Make the failure of one trial."""
+    return Failure(
+        trial=trial_id(shape, levels, replicate),
+        experiment=shape.name,
+        levels=dict(levels),
+        replicate={"deployment": 0, "workload": replicate},
+        steps=[StepOutcome(step=Step.SERVER, outcome=Outcome.FAILED, seconds=3.0, key="k")],
+        attempts=[
+            Attempt(
+                step=Step.SERVER,
+                failure="server",
+                message="the server ended with exit code 1",
+                seconds=3.0,
+            )
+        ],
+        ended_at=1.7e9,
+        log="out of memory",
+    )
+
+
+@pytest.fixture
+def synthesize(tmp_path: Path) -> Callable[[Synthetic], Path]:
+    """Write an experiment into a folder store; give the experiment's folder."""
+
+    def write(shape: Synthetic) -> Path:
+        store = FolderStore(tmp_path / "results")
+        for number, (levels, replicate) in enumerate(shape.trials()):
+            if shape.failing(number):
+                write_failure(store, make_failure(shape, levels, replicate))
+                continue
+            scale = 1.0 + (number // shape.replicates) % 5
+            requests = request_table(number, shape.requests, scale=scale)
+            record = make_record(shape, number, levels, replicate)
+            write_record(store, record, {"requests.parquet": requests})
+        return tmp_path / "results" / shape.name
+
+    return write
+
+
+@pytest.fixture
+def synthetic() -> type[Synthetic]:
+    """The shape of a synthetic experiment; its defaults make six treatments of three replicates."""
+    return Synthetic
+
+
+@pytest.fixture
+def record_of() -> Callable[..., Record]:
+    """Make one record: ``record_of(shape, number, levels, replicate, **changes)``."""
+    return make_record
+
+
+@pytest.fixture
+def failure_of() -> Callable[..., Failure]:
+    """Make one failure: ``failure_of(shape, levels, replicate)``."""
+    return make_failure
