@@ -8,7 +8,6 @@ finds it; sweeping takes the same lock, so that two sweepers, or a sweeper and a
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -125,7 +124,7 @@ class LocalSite:
             return os.getpid()
         probe = LocalSite(self._folder)
         try:
-            if not self._folder.exists() or probe._try_hold():
+            if not self._lock_file.exists() or probe._try_hold(os.O_RDWR):
                 return None
         finally:
             probe.close()
@@ -201,23 +200,25 @@ class LocalSite:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
-    def _try_hold(self) -> bool:
+    def _try_hold(self, mode: int = os.O_RDWR | os.O_CREAT) -> bool:
         """Take the lock if nobody has it; true when it is ours."""
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            return False  # a sweeper removed the experiment's folder just now
+            if mode & os.O_CREAT:
+                self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._lock_file, mode | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, FileExistsError):
+            return False  # a sweeper removes the experiment's folder just now
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A sweeper may have removed the file between our open and our lock.
             if os.fstat(lock).st_ino == self._lock_file.stat().st_ino:
                 self._lock = lock
                 return True
-        except OSError as error:
-            if error.errno not in {errno.EWOULDBLOCK, errno.ENOENT}:
-                os.close(lock)
-                raise
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except OSError:
+            os.close(lock)
+            raise
         os.close(lock)
         return False
 
@@ -256,9 +257,17 @@ def write_durably(file: Path, content: bytes) -> None:
 
 def sites() -> Iterator[LocalSite]:
     """Give every site of this user on this machine, in order; none of them held by this call."""
-    for folder in sorted((state_folder() / "sites").glob("*/lane-*")):
-        if folder.is_dir():
+    for experiment in _folders(state_folder() / "sites"):
+        for folder in _folders(experiment):
             yield LocalSite(folder)
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Give the folders in ``parent``; none if it is not there, or goes meanwhile."""
+    try:
+        return sorted(entry for entry in parent.iterdir() if entry.is_dir())
+    except OSError:
+        return []
 
 
 def orphans() -> list[LocalSite]:
