@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 EXPERIMENT = """
 name: kill
@@ -135,13 +136,13 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, "LLMATRIX_STATE": f"{place}/state"}
 
 
-def records(place: Path, store: str) -> dict[str, dict[str, object]]:
+def records(place: Path, store: str) -> dict[str, dict[str, Any]]:
     found = (place / store).glob("kill/*/record.json")
     return {path.parent.name: json.loads(path.read_bytes()) for path in found}
 
 
 def times(place: Path, store: str) -> dict[str, float]:
-    return {t: float(str(r["started_at"])) for t, r in records(place, store).items()}
+    return {t: r["started_at"] for t, r in records(place, store).items()}
 
 
 if __name__ == "__main__":

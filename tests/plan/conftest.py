@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from llmatrix.spec.load import load
 
 from llmatrix.plan.build import Plan
+from llmatrix.spec.load import load
 
 BASE: dict[str, Any] = {
     "name": "plan-test",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Set as AbstractSet
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -194,7 +195,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, no_pauses: None) -> Bench:  # noqa: ARG001 - no test here waits
     document = {
         "name": "steps",
         "model": {"name": "Qwen/Qwen3-0.6B"},
@@ -222,7 +223,7 @@ def bench(tmp_path: Path) -> Bench:
     )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let retries follow at once; that pauses grow is shown by the tests of ``retry``."""
     monkeypatch.setattr("llmatrix.steps.retry._FIRST_PAUSE_S", 0.0)

@@ -102,7 +102,7 @@ def _write_experiment(prepared: Prepared, store: Store) -> None:
     about = {
         "version": 1,
         "name": experiment.name,
-        "file": prepared.loaded.source.text,
+        "file": prepared.loaded.path.read_text(encoding="utf-8"),
         "slo": experiment.slo.model_dump(exclude_none=True),
         "seed": experiment.run.seed,
         "factors": {f.path: [level.label for level in f.levels] for f in prepared.loaded.factors},

@@ -69,7 +69,7 @@ def judge(
         window_s=window_s,
         asked=validity.Asked(
             rate=load.rate if isinstance(load, OpenLoop) else None,
-            arrivals=load.arrivals if isinstance(load, OpenLoop) else None,
+            arrivals=load.arrivals if isinstance(load, OpenLoop) else "poisson",
             concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
         ),
         observed=validity.Observed(
