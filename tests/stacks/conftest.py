@@ -59,7 +59,7 @@ class MakeTrial(Protocol):
 
 @pytest.fixture
 def make_trial() -> MakeTrial:
-    def make(stack: dict[str, Any], *, model: str = "tiny", key: str = "k") -> Trial:
+    def make(stack: dict[str, Any], *, model: str = "tiny-1B", key: str = "k") -> Trial:
         workload = {
             "kind": "random",
             "question_len": 16,

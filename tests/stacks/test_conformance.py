@@ -207,7 +207,7 @@ def test_a_killed_server_is_noticed_and_repaired(
     (server,) = processes.recorded(site.folder, "server")
     os.kill(server.pid, signal.SIGKILL)
     assert until(lambda: not stack.healthy(Step.SERVER, trial, site), 10.0)
-    assert stack.restarts(trial, site) == 1
+    assert until(lambda: stack.restarts(trial, site) == 1, 10.0)
     with pytest.raises(StepFailure):
         stack.target(trial, site)
     assert stack.cleanse(trial, site, frozenset()).clean is not True

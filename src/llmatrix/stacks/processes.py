@@ -169,7 +169,9 @@ def end(identities: Iterable[Identity], *, grace_s: float = GRACE_S) -> list[str
     for identity in ours:
         if identity.launch not in left:
             identity.file.unlink(missing_ok=True)
-            _children.pop(identity.launch, None)
+            child = _children.pop(identity.launch, None)
+            if child is not None:
+                child.wait()  # it has ended, but may have done so after it was last reaped
     return [
         f"process {entry.pid} ({identity.name}) does not end, not even by SIGKILL"
         f"{hunt.refused.get(entry, '')}; see: ps -o pid,user,stat,wchan,args -p {entry.pid}"
