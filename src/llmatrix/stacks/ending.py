@@ -71,10 +71,12 @@ class _Hunt:
         for identity in self.identities:
             exit_status(identity)
         running = process_table.entries()
+        launches = process_table.marked(MARKER)
         known = {entry: self.members[entry] for entry in running if entry in self.members}
         for identity in self.identities:
-            before = {entry for entry, whose in known.items() if whose is identity}
-            known |= dict.fromkeys(_descendants(identity, running, before), identity)
+            certain = {entry for entry, whose in known.items() if whose is identity}
+            certain |= {e for e in running if launches.get(e.pid) == identity.launch}
+            known |= dict.fromkeys(_with_session(identity, running, certain), identity)
         self.members = known
         for entry in self.members.keys() - self.told:
             self.told.add(entry)
@@ -85,20 +87,13 @@ class _Hunt:
         return not self.members
 
 
-def _descendants(identity: Identity, running: list[Entry], known: set[Entry]) -> set[Entry]:
-    """Find the processes of one launch: those that carry its marker, and their whole session.
+def _with_session(identity: Identity, running: list[Entry], certain: set[Entry]) -> set[Entry]:
+    """Add to the processes that are certainly of a launch the rest of its session.
 
     A session keeps its number from being given away as long as anybody is in it. So if one member
-    is certainly ours (the leader itself, one with the marker, one already known), all of them are,
+    is certainly ours (one with the marker, one already known, the leader itself), all of them are,
     also those that have overwritten their environment.
     """
-    marker = f"{MARKER}={identity.launch}"
-    marked = {entry for entry in running if process_table.carries(entry, marker)}
     session = {entry for entry in running if entry.session == identity.pid}
-    certain = marked | known
-    if any(
-        entry in certain or (entry.pid == identity.pid and entry.started == identity.started)
-        for entry in session
-    ):
-        return marked | session
-    return marked
+    leader = Entry(identity.pid, identity.pid, identity.started)
+    return certain | session if leader in session or certain & session else certain
