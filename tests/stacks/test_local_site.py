@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from llmatrix.errors import EnvironmentFault
 from llmatrix.plan.step import Step
 from llmatrix.stacks import local_site, processes
 from llmatrix.stacks.local_site import LocalSite
+from llmatrix.stacks.waiting import until
 
 
 @pytest.fixture
@@ -109,6 +112,37 @@ def test_the_orphan_of_a_killed_llmatrix_is_swept(lane: Path) -> None:
     assert not lane.parent.exists()
     assert local_site.sweep(orphan) == []  # a second time there is nothing to do
     assert local_site.orphans() == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_of_starting_nothing_outlives_the_sweep(lane: Path) -> None:
+    """A killed llmatrix is in the midst of starting one of many servers; the sweep gets them all.
+
+    That nothing is left, recorded or not, is what the fixture ``no_process_left`` asserts.
+    """
+    code = textwrap.dedent(f"""
+        from pathlib import Path
+        from llmatrix.stacks import processes
+        from llmatrix.stacks.local_site import LocalSite
+        site = LocalSite.open(Path({str(lane)!r}))
+        print("held", flush=True)
+        for number in range(200):
+            processes.start(f"server-{{number}}", ["sleep", "600"], site.folder)
+    """)
+    moments = random.Random(3)  # noqa: S311 - moments, not secrets
+    swept = 0
+    for _ in range(12):
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            time.sleep(moments.uniform(0, 0.03))  # the moment is what is tried here
+            other.kill()
+        (orphan,) = until(local_site.orphans, 10.0) or [LocalSite(lane)]
+        swept += len(processes.recorded(lane))
+        assert local_site.sweep(orphan) == []
+        assert not lane.exists()
+    assert swept > 12
 
 
 def test_a_kept_site_is_no_orphan_until_it_is_opened_again(lane: Path) -> None:

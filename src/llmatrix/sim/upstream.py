@@ -50,7 +50,7 @@ class Upstream(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._head = bytearray()
         self._in_head = True
-        self._whole = False
+        self._whole = self._keep = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -93,11 +93,12 @@ class Upstream(asyncio.Protocol):
         return b""
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole; called by the parser."""
+        """Note that the answer is whole; called by the parser, which knows only now if it ends."""
         self._whole = True
+        self._keep = bool(self._parser.should_keep_alive())
 
     def _finish(self, taker: Taker) -> None:
-        keep = bool(self._parser.should_keep_alive())
+        keep = self._keep
         self._taker = None
         self._request = b""
         self._begin()

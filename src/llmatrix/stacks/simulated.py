@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from llmatrix.errors import FailureClass, Place, Problem, SpecError, StepFailure, UserError
+from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.spec.experiment import Treatment
@@ -35,26 +35,9 @@ class Simulated:
     version: ClassVar[str] = "1"
 
     def preflight(self, treatment: Treatment) -> None:
-        from llmatrix.sim import picker_config, presets  # noqa: PLC0415 - only this kind needs it
+        from llmatrix.stacks import simulated_checks  # noqa: PLC0415 - reads in the simulator
 
-        stack = _section(treatment)
-        try:
-            presets.accelerator(stack.accelerator)
-            presets.model(treatment.model.name)
-        except presets.UnknownPreset as error:
-            raise UserError(str(error)) from error
-        config = stack.router.config
-        if config is None:
-            return
-        try:
-            picker_config.load(config.text, config.name)
-        except picker_config.PickerConfigError as error:
-            raise SpecError(
-                *(
-                    Problem(Place(config.name, line, column), "", message)
-                    for line, column, message in error.problems
-                )
-            ) from error
+        simulated_checks.check(treatment)
 
     def healthy(self, step: Step, trial: Trial, site: Site) -> bool:
         del trial
