@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.spec import source as source_module
-from llmatrix.spec.source import MAX_DEPTH, Keys, Node, parse, read_source
+from llmatrix.spec.builder import MAX_DEPTH
+from llmatrix.spec.nodes import Keys, Node
+from llmatrix.spec.source import parse, read_source
 
 
 def read(text: str) -> Node:

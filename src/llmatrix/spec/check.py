@@ -17,9 +17,9 @@ from llmatrix.errors import Place, Problem
 from llmatrix.spec.faults import Fault, faults, problem, sentence, show
 from llmatrix.spec.levels import Factor, Level
 from llmatrix.spec.matrix import Combination, Matrix
+from llmatrix.spec.nodes import Keys, Source
 from llmatrix.spec.paths import SECTIONS, keys_of, kinds
 from llmatrix.spec.sections import ROOTS, assign, validate_section
-from llmatrix.spec.source import Keys, Source
 
 
 @dataclass(frozen=True, slots=True)

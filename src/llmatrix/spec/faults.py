@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from llmatrix.errors import Place, Problem
 from llmatrix.spec.base import Section
 from llmatrix.spec.experiment import DNS_1123
+from llmatrix.spec.nodes import Keys
 from llmatrix.spec.paths import (
     Types,
     fields,
@@ -27,7 +28,6 @@ from llmatrix.spec.paths import (
     listing,
     nearest,
 )
-from llmatrix.spec.source import Keys
 from llmatrix.spec.stacks import ENV_NAME
 
 _SHOWN: Final = 60

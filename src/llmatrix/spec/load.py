@@ -16,10 +16,11 @@ from llmatrix.spec.faults import faults, problem, sentence
 from llmatrix.spec.inline import Inliner
 from llmatrix.spec.levels import Factor, Level
 from llmatrix.spec.matrix import Combination, Matrix, possible_kinds, read_matrix
+from llmatrix.spec.nodes import Entry, Source
 from llmatrix.spec.overrides import override
 from llmatrix.spec.paths import SECTIONS, TOP_LEVEL, fields, nearest
 from llmatrix.spec.sections import ROOTS, assign, validate_section
-from llmatrix.spec.source import Entry, Source, read_source
+from llmatrix.spec.source import read_source
 
 __all__ = ["Factor", "Level", "Loaded", "assign", "load", "validate_section"]
 
