@@ -219,4 +219,4 @@ def _no_list(path: str, node: Node) -> tuple[str, str]:
             f"write the whole path as one key, for example '{path}.{inner}: [...]'.",
         )
     text = node.text or show(node.value)
-    return "needs a list of levels", f"write [{text[:40]}] for a single one."
+    return "needs a list of levels", f"write [{text[:40]}]."
