@@ -50,6 +50,8 @@ def read_named_file(name: str, folder: Path) -> dict[str, str]:
     Raises:
         ValueError: it cannot be taken in; the message says why.
     """
+    if not name.strip():
+        raise ValueError("names no file; write its path, or null for none")
     try:
         data = read_bytes(folder / name, limit=MAX_FILE_BYTES)
     except ValueError as error:

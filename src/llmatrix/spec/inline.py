@@ -9,8 +9,8 @@ from typing import Any
 from llmatrix.errors import Place, Problem
 from llmatrix.spec.base import FileText, inline_document, read_named_file
 from llmatrix.spec.faults import sentence
+from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types, free_mapping, members, nearest
-from llmatrix.spec.source import Node
 
 
 @dataclass(slots=True)

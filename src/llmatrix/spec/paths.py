@@ -172,13 +172,16 @@ def why_invalid(path: str, possible: Kinds) -> tuple[str, str | None]:
 def nearest_path(path: str, known: Collection[str]) -> str | None:
     """Give the known path most like this one.
 
-    First one that ends alike (``output_len``), then a sibling, then one whose last part is spelt
+    First one that ends alike (``output_len``), then the field below which nothing is, then a
+    sibling, then one whose last part is spelt
     alike, then one that is spelt alike as a whole.
     """
     tails = [candidate for candidate in known if candidate.endswith(f".{path}")]
     if tails:
         return min(tails, key=len)
     above, _, last = path.rpartition(".")
+    if above in known and not any(candidate.startswith(f"{above}.") for candidate in known):
+        return above
     siblings = [candidate for candidate in known if candidate.rpartition(".")[0] == above]
     for candidates in (siblings, known):
         by_last = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
