@@ -91,7 +91,12 @@ def answers(ttft: float = 0.0, itl: float = 0.0, *headers: str) -> Script:
         actions: list[Action] = [ttft, head(*headers)]
         for place in range(count):
             actions += [itl if place else 0.0, chunk(token(f"w{place} "))]
-        return [*actions, chunk(usage(prompt_tokens(seen.asked), count, 0)), chunk(END), b"0\r\n\r\n"]
+        return [
+            *actions,
+            chunk(usage(prompt_tokens(seen.asked), count, 0)),
+            chunk(END),
+            b"0\r\n\r\n",
+        ]
 
     return script
 
