@@ -88,8 +88,9 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         self._answered = self._complete = False
         self._reset()
-        self._transport.writelines(parts)
+        # Before the write: the server may have the bytes before the call is back.
         exchange.sent = time.monotonic_ns()
+        self._transport.writelines(parts)
         self._timer = self._loop.call_later(timeout_s, self._expire)
 
     def data_received(self, data: bytes) -> None:
