@@ -105,7 +105,7 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
     order = sorted(means, key=lambda name: means[name].mean or 0.0, reverse=not lower)
     unit = f" {metric.unit}" if metric.unit else ""
     blocks = len(named[found.best])
-    over = f", averaged over {blocks} workloads" if blocks > 1 else ""
+    over = _over(blocks, _blocks(summary, factors))
     if found.tied:
         others = (
             f"{len(found.tied)} others" if len(found.tied) > NAMED else " and ".join(found.tied)
@@ -123,6 +123,22 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         against=against + over + ("" if found.judged else "; one replicate has no interval"),
         sure=found.judged and not found.tied,
     )
+
+
+def _blocks(summary: Summary, factors: Sequence[int]) -> int:
+    """Count the combinations of the other factors, measured under every configuration or not."""
+    every = (
+        tuple(v for i, v in enumerate(t.levels) if i not in factors) for t in summary.treatments
+    )
+    return len(set(every))
+
+
+def _over(common: int, every: int) -> str:
+    if every == 1:
+        return ""
+    if common == every:
+        return f", averaged over {every} workloads"
+    return f", averaged over the {common} of {every} workloads that are valid for all"
 
 
 def _ratio(best: float | None, last: float | None, *, lower: bool) -> str:

@@ -65,7 +65,7 @@
       const mine = trials.filter((trial) => here.includes(trial.t));
       const valid = mine.filter((trial) => trial.valid).length;
       cells.push({
-        x: across, y: down, value: withUnit(mean(known), metrics[m].unit), mean: mean(known), empty: !known.length,
+        x: across, y: down, known: known.length, value: withUnit(mean(known), metrics[m].unit), mean: mean(known), empty: !known.length,
         label: known.length ? number(mean(known)) : mine.length && !valid ? "invalid" : "\u2013",
         tip: [across, down].filter(Boolean).join(" \u00d7 "),
         trials: `${valid} valid${mine.length > valid ? `, ${mine.length - valid} invalid` : ""}`,
@@ -77,11 +77,16 @@
       const share = cell.empty ? 0 : high > low ? (cell.mean - low) / (high - low) : 0.5;
       cell.goodness = cell.empty ? 0 : lower ? 1 - share : share;
     }
+    const most = Math.max(...cells.map((cell) => cell.known));
+    const partial = cells.filter((cell) => !cell.empty && cell.known < most);
+    for (const cell of partial) cell.label += "*";
+    figure.hidden = false; // a hidden figure has no width
     const narrow = figure.clientWidth / factors[x].levels.length < 58;
     if (narrow) for (const cell of cells) cell.label = "";
     const meaning = lower === null ? "higher" : lower ? "better (lower)" : "better (higher)";
     const others = varied.filter((i) => i !== x && i !== y).map((i) => factors[i].name);
-    caption(figure, `Stronger colour is ${meaning}. Mean over valid trials${others.length ? " and over " + others.join(", ") : ""}.`);
+    caption(figure, `Stronger colour is ${meaning}. Mean over valid trials${others.length ? " and over " + others.join(", ") : ""}.`
+      + (partial.length ? " * Not every combination of the others was measured: compare with care." : ""));
     return draw(figure, "heatmap", { cells },
       { x: { title: factors[x].name }, y: { title: y === null ? null : factors[y].name } },
       `Heatmap of ${metrics[m].title} by ${factors[x].name}${y === null ? "" : " and " + factors[y].name}; the table of treatments has the figures.`);
@@ -165,19 +170,27 @@
       `Cumulative distribution of ${MEASURES[measure]} per treatment.`);
   }
 
+  function share(part, total) {
+    const percent = total ? 100 * part / total : 0;
+    return percent > 0 && percent < 1 ? "under 1 %" : `${Math.round(percent)} %`;
+  }
+
   function steps() {
     const order = ["applied", "unchanged", "skipped", "failed"];
     const total = data.steps.reduce((sum, row) => sum + row[2], 0);
     const rows = data.steps.map(([step, outcome, seconds, count]) => ({
       step, outcome, seconds, count, seconds_text: withUnit(seconds, "s"), rank: order.indexOf(outcome),
     }));
+    const figure = byId("fig-steps");
+    figure.hidden = false; // a hidden figure has no width
+    const roomy = figure.clientWidth > 620;
     const step_totals = [...new Set(rows.map((row) => row.step))].map((step) => {
       const mine = rows.filter((row) => row.step === step);
       const seconds = mine.reduce((sum, row) => sum + row.seconds, 0);
       const parts = order.map((o) => mine.find((row) => row.outcome === o)).filter(Boolean).map((row) => `${row.count} ${row.outcome}`);
-      return { step, seconds, label: `${withUnit(seconds, "s")}, ${total ? Math.round(100 * seconds / total) : 0} % (${parts.join(", ")})` };
+      return { step, seconds, label: `${withUnit(seconds, "s")}, ${share(seconds, total)}${roomy ? ` (${parts.join(", ")})` : ""}` };
     });
-    return draw(byId("fig-steps"), "steps", { steps: rows, step_totals }, {},
+    return draw(figure, "steps", { steps: rows, step_totals }, {},
       "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "));
   }
 
