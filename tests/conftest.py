@@ -146,7 +146,7 @@ def make_record(
             "e2e_ms_p99": ttft + 300,
             "output_tokens_per_s": tokens * random.normal(1, 0.01),
             "requests_per_s": 20 * random.normal(1, 0.01),
-            "prefix_hit_ratio": 0.8 / scale,
+            "prefix_cache_hit_ratio": 0.8 / scale,
         },
         "withheld": {"ttft_ms_p99": "p99 needs 662 samples; there are 180"},
         "checks": [

@@ -25,6 +25,7 @@ class Finding:
         winner: the leading configuration, in words.
         figure: its estimate with unit.
         against: how it compares, a whole clause.
+        over: on what it was compared, a whole clause; empty where nothing else varied.
         sure: whether the difference is larger than its interval.
     """
 
@@ -33,12 +34,13 @@ class Finding:
     winner: str
     figure: str
     against: str
+    over: str
     sure: bool
 
     @property
     def sentence(self) -> str:
         """Give the finding as one sentence."""
-        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}."
+        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}{self.over}."
 
 
 def findings(summary: Summary) -> list[Finding]:
@@ -120,7 +122,8 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         claim=f"{'Lowest' if lower else 'Highest'} {metric.label}",
         winner=found.best,
         figure=f"{estimate_text(means[found.best])}{unit}",
-        against=against + over + ("" if found.judged else "; one replicate has no interval"),
+        against=against + ("" if found.judged else " (one replicate, so no interval)"),
+        over=over,
         sure=found.judged and not found.tied,
     )
 

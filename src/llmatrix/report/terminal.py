@@ -20,7 +20,13 @@ PLAIN_WIDTH = 10_000
 LISTED = 20
 """Most invalid or failed trials that are listed one by one; the page lists all."""
 
-_FIRST_TO_GO = ("itl_ms_p99", "e2e_ms_p99", "ttft_ms_p90", "requests_per_s", "prefix_hit_ratio")
+_FIRST_TO_GO = (
+    "itl_ms_p99",
+    "e2e_ms_p99",
+    "ttft_ms_p90",
+    "requests_per_s",
+    "prefix_cache_hit_ratio",
+)
 _KEPT_STYLE = {Kept.YES: "green", Kept.NO: "bold red", Kept.UNSURE: "yellow", Kept.UNKNOWN: "dim"}
 
 

@@ -266,8 +266,8 @@
       drawn.push(wire(["heatmap-metric", "heatmap-x", "heatmap-y"], heatmap));
     }
     const colours = varied.length ? factorOptions : [["", "none"]];
-    const rates = metricOptions.filter(([i]) => metrics[i].lower !== true);
-    const times = metricOptions.filter(([i]) => metrics[i].lower !== false);
+    const rates = metricOptions.filter(([i]) => metrics[i].lower === false);
+    const times = metricOptions.filter(([i]) => metrics[i].unit === "ms");
     if (rates.length && times.length) {
       fill(byId("scatter-y"), times, first(["ttft_ms_p50"]));
       fill(byId("scatter-x"), rates, first(["output_tokens_per_s", "requests_per_s"]));
