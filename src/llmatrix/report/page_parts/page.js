@@ -202,7 +202,7 @@
       ...factors.map((factor, i) => ({ title: factor.name, text: (t) => level(t.t, i), key: (t) => treatments[t.t][i] })),
       { title: "Replicate", text: (t) => t.r.join("/"), key: (t) => t.r.join("/") },
       { title: "Valid", text: (t) => t.valid ? "valid" : `invalid: ${t.why}`, key: (t) => t.valid ? 0 : 1 },
-      ...told.map((m) => ({ title: metrics[m].label, unit: metrics[m].unit, numeric: true, text: (t) => number(t.m[m]), key: (t) => t.m[m] })),
+      ...told.filter((m) => metrics[m].key).map((m) => ({ title: metrics[m].label, unit: metrics[m].unit, numeric: true, text: (t) => number(t.m[m]), key: (t) => t.m[m] })),
       { title: "All steps", unit: "s", numeric: true, text: (t) => number(t.s), key: (t) => t.s },
     ];
     const rows = trials.map((trial) => {
