@@ -27,7 +27,7 @@ def test_an_average_counts_every_cell_the_same() -> None:
 
 def test_a_single_unit_anywhere_leaves_no_interval() -> None:
     found = difference([[1.0, 2.0], [5.0]], [[1.0, 2.0], [3.0, 4.0]])
-    assert (found.n, found.mean, found.half_width) == (1, 0.5, None)
+    assert (found.n, found.mean, found.half_width) == (1, 0.75, None)
 
 
 def test_an_empty_cell_leaves_nothing() -> None:

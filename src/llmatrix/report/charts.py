@@ -32,9 +32,7 @@ def charts(*, simulated: bool) -> dict[str, dict[str, Any]]:
 
 
 def _finish(chart: alt.LayerChart | alt.FacetChart, *, simulated: bool) -> dict[str, Any]:
-    chart = chart.properties(
-        width="container", autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
+    chart = chart.properties(width="container")
     if simulated:
         chart = chart.properties(title=alt.TitleParams(text=SIMULATED, anchor="start"))
     document: dict[str, Any] = chart.to_dict()
@@ -105,7 +103,7 @@ def _heatmap() -> alt.LayerChart | alt.FacetChart:
         text="label:N",
         color=alt.value(INK),
     )
-    return alt.layer(cells, text).properties(height=alt.Step(46))
+    return alt.layer(cells, text)
 
 
 def _scatter() -> alt.LayerChart | alt.FacetChart:
@@ -139,8 +137,7 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
         )
     )
     trials = (
-        _named("points")
-        .transform_filter("datum.valid")
+        _named("trials")
         .mark_point(filled=True, size=22)
         .encode(
             x=x,
@@ -151,8 +148,7 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
         )
     )
     invalid = (
-        _named("points")
-        .transform_filter("!datum.valid")
+        _named("invalid")
         .mark_point(shape="cross", size=90, angle=45, filled=True, color=DANGER)
         .encode(x=x, y=y, tooltip=tips)
     )
@@ -230,4 +226,4 @@ def _steps() -> alt.LayerChart | alt.FacetChart:
         .mark_text(align="left", dx=6, fontSize=12, color="var(--muted)")
         .encode(x=alt.X("seconds:Q"), y=y, text="label:N")
     )
-    return alt.layer(bars, labels).properties(height=alt.Step(34))
+    return alt.layer(bars, labels)

@@ -19,11 +19,16 @@
     factors.map((factor, i) => `${factor.name} ${level(treatment, i)}`).join(", ") || "the only treatment";
 
   // Every picture is drawn anew from its checked document whenever a picker changes.
-  async function draw(figure, chart, datasets, titles, description) {
+  async function draw(figure, chart, datasets, titles, description, height) {
     const spec = structuredClone(data.charts[chart]);
+    spec.height = height ?? 340;
+    // A layer without rows would have scales without an extent.
+    spec.layer = spec.layer.filter((layer) => !layer.data || datasets[layer.data.name].length);
+    const views = new Set(spec.layer.map((layer) => layer.name));
+    spec.params = (spec.params ?? []).filter((param) => !param.views || param.views.some((view) => views.has(view)));
     spec.datasets = { ...spec.datasets, ...datasets };
     spec.description = description;
-    for (const layer of spec.layer ?? [spec]) {
+    for (const layer of spec.layer) {
       for (const [channel, change] of Object.entries(titles)) {
         if (layer.encoding?.[channel]) Object.assign(layer.encoding[channel], change);
       }
@@ -89,7 +94,8 @@
       + (partial.length ? " * Not every combination of the others was measured: compare with care." : ""));
     return draw(figure, "heatmap", { cells },
       { x: { title: factors[x].name }, y: { title: y === null ? null : factors[y].name } },
-      `Heatmap of ${metrics[m].title} by ${factors[x].name}${y === null ? "" : " and " + factors[y].name}; the table of treatments has the figures.`);
+      `Heatmap of ${metrics[m].title} by ${factors[x].name}${y === null ? "" : " and " + factors[y].name}; the table of treatments has the figures.`,
+      46 * rows.length);
   }
 
   // A logarithmic axis where values span more than a factor of twenty, and says so.
@@ -129,7 +135,7 @@
     const shape = data.charts.scatter.layer[0].encoding;
     const crosses = points.some((p) => !p.valid) ? " Crosses are invalid trials." : "";
     caption(figure, `Large dots are treatments, small ones their trials.${crosses}${load < 0 ? "" : ` Lines follow ${factors[load].name}.`} Choose a legend entry to single it out.`);
-    return draw(figure, "scatter", { points, means },
+    return draw(figure, "scatter", { trials: points.filter((p) => p.valid), invalid: points.filter((p) => !p.valid), means },
       { x: withAxis(x, shape.x), y: withAxis(y, shape.y), color: colourEncoding(shape.color, c) },
       `${metrics[my].title} against ${metrics[mx].title}, one point per treatment; the table of treatments has the figures.`);
   }
@@ -137,7 +143,7 @@
   function colourEncoding(encoding, c) {
     if (encoding.value) return {};
     if (c === "") return { legend: null };
-    return { title: factors[+c].name, sort: factors[+c].levels };
+    return { title: factors[+c].name, scale: { ...encoding.scale, domain: factors[+c].levels } };
   }
 
   const MEASURES = { ttft: "TTFT (ms)", itl: "ITL (ms)", tpot: "TPOT (ms)", e2e: "E2E latency (ms)" };
@@ -191,7 +197,8 @@
       return { step, seconds, label: `${withUnit(seconds, "s")}, ${share(seconds, total)}${roomy ? ` (${parts.join(", ")})` : ""}` };
     });
     return draw(figure, "steps", { steps: rows, step_totals }, {},
-      "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "));
+      "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "),
+      34 * step_totals.length);
   }
 
   function trialTable() {
