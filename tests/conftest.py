@@ -49,6 +49,15 @@ class Synthetic:
         return [(c, r) for c in self.combinations() for r in range(self.replicates)]
 
 
+def latency_scale(levels: Mapping[str, str]) -> float:
+    """Give how much slower than the quickest a treatment is: each level adds by its place."""
+    picker = {"prefix": 1.0, "kv": 1.15, "queue": 1.7}.get(
+        levels.get("stack.router.config", ""), 2.1
+    )
+    question = levels.get("workload.question_len", "100")
+    return picker * (1 + float(question if question.isdecimal() else 100) / 1500)
+
+
 def document_of(levels: Mapping[str, str]) -> dict[str, Any]:
     document: dict[str, Any] = {"model": {"name": "m"}, "stack": {}, "workload": {}}
     for path, level in levels.items():
@@ -98,8 +107,9 @@ def make_record(
 ) -> Record:
     """Make the record of one trial; ``changes`` replace fields."""
     random = np.random.default_rng(shape.seed * 1000 + number)
-    combination = number // shape.replicates
-    ttft = 30 * (1 + combination % 5) * random.normal(1, 0.02)
+    scale = latency_scale(levels)
+    ttft = 30 * scale * random.normal(1, 0.02)
+    tokens = 4000 * float(levels.get("workload.output_len", 100)) ** 0.15 / scale**0.2
     invalid = shape.invalid(number)
     first = number == 0
     steps = [
@@ -134,9 +144,9 @@ def make_record(
             "itl_ms_p99": 11 * random.normal(1, 0.02),
             "e2e_ms_p50": ttft + 160,
             "e2e_ms_p99": ttft + 300,
-            "output_tokens_per_s": 4000 * random.normal(1, 0.01) / (1 + combination % 3),
+            "output_tokens_per_s": tokens * random.normal(1, 0.01),
             "requests_per_s": 20 * random.normal(1, 0.01),
-            "prefix_hit_ratio": min(1.0, 0.2 * (combination % 5)),
+            "prefix_cache_hit_ratio": 0.8 / scale,
         },
         "withheld": {"ttft_ms_p99": "p99 needs 662 samples; there are 180"},
         "checks": [
@@ -190,8 +200,7 @@ def synthesize(tmp_path: Path) -> Callable[[Synthetic], Path]:
             if shape.failing(number):
                 write_failure(store, make_failure(shape, levels, replicate))
                 continue
-            scale = 1.0 + (number // shape.replicates) % 5
-            requests = request_table(number, shape.requests, scale=scale)
+            requests = request_table(number, shape.requests, scale=latency_scale(levels))
             record = make_record(shape, number, levels, replicate)
             write_record(store, record, {"requests.parquet": requests})
         return tmp_path / "results" / shape.name

@@ -25,6 +25,7 @@ class Finding:
         winner: the leading configuration, in words.
         figure: its estimate with unit.
         against: how it compares, a whole clause.
+        over: on what it was compared, a whole clause; empty where nothing else varied.
         sure: whether the difference is larger than its interval.
     """
 
@@ -33,12 +34,13 @@ class Finding:
     winner: str
     figure: str
     against: str
+    over: str
     sure: bool
 
     @property
     def sentence(self) -> str:
         """Give the finding as one sentence."""
-        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}."
+        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}{self.over}."
 
 
 def findings(summary: Summary) -> list[Finding]:
@@ -105,7 +107,7 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
     order = sorted(means, key=lambda name: means[name].mean or 0.0, reverse=not lower)
     unit = f" {metric.unit}" if metric.unit else ""
     blocks = len(named[found.best])
-    over = f", averaged over {blocks} workloads" if blocks > 1 else ""
+    over = _over(blocks, _blocks(summary, factors))
     if found.tied:
         others = (
             f"{len(found.tied)} others" if len(found.tied) > NAMED else " and ".join(found.tied)
@@ -120,9 +122,26 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         claim=f"{'Lowest' if lower else 'Highest'} {metric.label}",
         winner=found.best,
         figure=f"{estimate_text(means[found.best])}{unit}",
-        against=against + over + ("" if found.judged else "; one replicate has no interval"),
+        against=against + ("" if found.judged else " (one replicate, so no interval)"),
+        over=over,
         sure=found.judged and not found.tied,
     )
+
+
+def _blocks(summary: Summary, factors: Sequence[int]) -> int:
+    """Count the combinations of the other factors, measured under every configuration or not."""
+    every = (
+        tuple(v for i, v in enumerate(t.levels) if i not in factors) for t in summary.treatments
+    )
+    return len(set(every))
+
+
+def _over(common: int, every: int) -> str:
+    if every == 1:
+        return ""
+    if common == every:
+        return f", averaged over {every} workloads"
+    return f", averaged over the {common} of {every} workloads that are valid for all"
 
 
 def _ratio(best: float | None, last: float | None, *, lower: bool) -> str:

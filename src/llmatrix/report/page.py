@@ -95,7 +95,9 @@ def _inline(name: str) -> Markup:
 @cache
 def _vega() -> Markup:
     """Give Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle(None)
+    bundle = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed; window.vegaLite = vegaLite; window.vega = vega;"
+    )
     return Markup(bundle.replace("</script", "<\\/script"))  # noqa: S704 - a library of ours
 
 

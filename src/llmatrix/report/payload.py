@@ -35,7 +35,14 @@ def payload(summary: Summary, curves: dict[str, list[Distribution]]) -> dict[str
         ],
         "varied": list(summary.varied),
         "metrics": [
-            {"name": m.name, "label": m.label, "unit": m.unit, "title": m.title, "lower": m.lower}
+            {
+                "name": m.name,
+                "label": m.label,
+                "unit": m.unit,
+                "title": m.title,
+                "lower": m.lower,
+                "key": m.key,
+            }
             for m in summary.metrics
         ],
         "treatments": [
