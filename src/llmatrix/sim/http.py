@@ -215,7 +215,9 @@ class Connection(asyncio.Protocol):
             self._application.handle(request, self)
         except Exception:  # noqa: BLE001 - one bad request must not end the server
             _LOG.exception("%s %s failed", request.method, request.path)
-            self.on_lost = None
+            lost, self.on_lost = self.on_lost, None
+            if lost is not None:
+                lost()
             self.refuse(500, "the simulator failed on this request; its log says why")
 
     def reply(self, status: int, body: bytes, content_type: bytes = JSON) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    import asyncio
+
     from llmatrix.sim.picker_config import PickerConfig
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -78,7 +79,6 @@ def serve(**options: Any) -> None:
         **options,
     )
     try:
-        server.engines(settings)
         listening.run(lambda stop: server.serve(settings, picker, stop))
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise click.UsageError(str(error)) from None
