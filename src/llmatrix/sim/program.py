@@ -94,12 +94,12 @@ def serve(**options: Any) -> None:
 @click.option("--announce", type=_FILE, help="File to write when the router is ready.")
 def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
     """Route requests to the replicas that a file names, following its changes."""
-    from llmatrix.sim import listening, router  # noqa: PLC0415
+    from llmatrix.sim import listening, routing  # noqa: PLC0415
 
     picker = _picker(config)
 
     async def run(stop: asyncio.Event) -> None:
-        await router.route(
+        await routing.route(
             picker,
             servers_file=servers_file,
             host=host,
