@@ -155,6 +155,12 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def router_runner() -> Any:
+    """Give tests a way to start programs for longer than one of them."""
+    return running
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """Two replicas that are shared by a module's tests."""

@@ -78,10 +78,13 @@ def serve(**options: Any) -> None:
         tensor_parallel=options.pop("tensor_parallel_size"),
         **options,
     )
+    listening.log_to_stderr()
     try:
-        listening.run(lambda stop: server.serve(settings, picker, stop))
+        engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise click.UsageError(str(error)) from None
+    try:
+        listening.run(lambda stop: server.serve(settings, engines, picker, stop))
     except OSError as error:
         raise click.ClickException(f"cannot listen at {settings.host}: {error}") from None
 
@@ -108,6 +111,7 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
             stop=stop,
         )
 
+    listening.log_to_stderr()
     try:
         listening.run(run)
     except OSError as error:
