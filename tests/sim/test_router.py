@@ -229,6 +229,66 @@ def test_a_client_that_leaves_the_router_leaves_the_replica(programs: Any, tools
     assert tools.metric(server.url, "llmatrix_router_endpoint_active_requests") == 0
 
 
+@contextmanager
+def keeping(answer: bytes, sent: threading.Event) -> Iterator[tuple[str, list[int]]]:
+    """A server that keeps connections; gives its URL, and the POSTs of each connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    counts: list[int] = []
+
+    def attend(client: socket.socket) -> None:
+        with client:
+            mine = -1
+            while (request := client.recv(65536)).startswith(b"POST"):
+                if mine < 0:
+                    mine = len(counts)
+                    counts.append(0)
+                counts[mine] += 1
+                assert request.endswith(b"}")
+                client.sendall(answer)
+                sent.set()
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=attend, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", counts
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_a_client_that_reads_slowly_holds_the_replica_back(
+    programs: Any, tools: Any, tmp_path: Path
+) -> None:
+    body = b"x" * 24 * 2**20
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    sent = threading.Event()
+    with keeping(answer, sent) as (url, counts):
+        file = tmp_path / "servers.json"
+        file.write_text(json.dumps({"pid": 1, "servers": [url]}))
+        router = programs.route("none", file)
+        parts = urlsplit(router.url)
+        request = b"POST /v1/completions HTTP/1.1\r\ncontent-length: 26\r\n\r\n"
+        request += b'{"model":"m","prompt":"x"}'
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            connection.sendall(request)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+            assert not sent.wait(0.5)
+            left = len(body)
+            while left > 2000:
+                left -= len(connection.recv(2**20))
+        reply = tools.ask(router.url, COMPLETIONS, {"model": "m", "prompt": "y"})
+
+    assert len(reply.body) == len(body)
+    assert counts == [2]
+
+
 ANSWERS = [
     (b"", 502),
     (b"nonsense\r\n\r\n", 502),

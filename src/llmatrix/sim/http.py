@@ -16,7 +16,7 @@ import orjson
 from llmatrix import __version__
 
 _LOG: Final = logging.getLogger(__name__)
-MAX_BODY: Final = 64 * 2**20
+MAX_BODY: Final = 16 * 2**20
 MAX_HEAD: Final = 64 * 2**10
 _MAX_PIPELINED: Final = 16
 SERVER: Final = f"llmatrix-sim/{__version__}".encode()

@@ -80,10 +80,8 @@ class Passage:
         if self._over:
             return False
         self._upstream = upstream
-        transport = upstream.transport
-        if transport is not None:
-            self._connection.on_pause = transport.pause_reading
-            self._connection.on_resume = transport.resume_reading
+        self._connection.on_pause = upstream.pause
+        self._connection.on_resume = upstream.resume
         return True
 
     def on_head(self, head: bytes, rest: bytes) -> None:

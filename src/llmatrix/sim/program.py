@@ -56,7 +56,11 @@ def _picker(value: str) -> PickerConfig:
 @click.option("--startup-seconds", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
 def serve(**options: Any) -> None:
-    """Serve replicas of a simulated model in one process."""
+    """Serve replicas of a simulated model in one process.
+
+    They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
+    prompts of token ids are taken as they are. Answers always have all the tokens asked for.
+    """
     from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
 
     router = options.pop("router_config")
@@ -83,6 +87,8 @@ def serve(**options: Any) -> None:
         engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise click.UsageError(str(error)) from None
+    if settings.announce is not None:
+        settings.announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:
         listening.run(lambda stop: server.serve(settings, engines, picker, stop))
     except OSError as error:
@@ -112,6 +118,8 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
         )
 
     listening.log_to_stderr()
+    if announce is not None:
+        announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:
         listening.run(run)
     except OSError as error:
