@@ -13,12 +13,11 @@ from llmatrix.plan.estimate import (
     LaneEstimate,
     StepSeconds,
     total,
-    workload_seconds,
 )
 from llmatrix.plan.keys import Deployment, deployment, trial_keys
 from llmatrix.plan.lanes import pack
 from llmatrix.plan.order import Block, Placed, split_plot
-from llmatrix.plan.resolve import Resolver
+from llmatrix.plan.resolve import Resolved, Resolver
 from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
@@ -65,8 +64,8 @@ class Plan:
         self._table: LevelTable = level_table(loaded)
         self._resolver = Resolver(loaded, self._table)
         self._combinations: list[Combination] = []
-        self._variants: list[tuple[int, int, int]] = []
-        self._deployments: dict[tuple[int, int, int], Deployment] = {}
+        self._resolved: list[Resolved] = []
+        self._deployments: dict[Resolved, Deployment] = {}
         self._collect(only or {})
         fresh = self.experiment.run.isolation == "fresh"
         blocks = split_plot(self._placed(), self.experiment.run.seed)
@@ -101,42 +100,42 @@ class Plan:
     def trial(self, number: int) -> Trial:
         """Make the trial of a number."""
         treatment, replicate = self._locate(number)
-        variants = self._variants[treatment]
-        resolved = self._resolver.treatment(variants)
-        versions = self._versions(resolved.stack.kind, resolved.workload.harness)
-        trial_id = self._id(variants, replicate, versions)
-        standing = self._deployment(variants, replicate.deployment).keys
+        resolved = self._resolved[treatment]
+        document = self._resolver.treatment(resolved)
+        versions = self._versions(document.stack.kind, document.workload.harness)
+        trial_id = self._id(resolved, replicate, versions)
+        standing = self._deployment(resolved, replicate.deployment).keys
         levels = self._table.assignment(self._combinations[treatment])
-        seed = digest(self._resolver.workload_digest(variants[2]), *map(str, _pair(replicate)))
+        seed = digest(self._resolver.workload_digest(resolved), *map(str, _pair(replicate)))
         return Trial(
             id=trial_id,
             experiment=self.experiment.name,
             levels={path: level.label for path, level in levels.items()},
-            treatment=resolved,
+            treatment=document,
             replicate=replicate,
             versions=versions,
             keys=trial_keys(standing, trial_id, fresh=self.experiment.run.isolation == "fresh"),
             traffic_seed=int(seed, 16) % 2**_SEED_BITS,
-            estimate_s=workload_seconds(resolved.workload),
+            estimate_s=self._resolver.workload_s[resolved[2]],
         )
 
     def distinct_stacks(self) -> Iterator[Treatment]:
         """Give one treatment for each distinct pair of model and stack."""
         seen: set[tuple[int, int]] = set()
-        for variants in self._variants:
-            if variants[:2] not in seen:
-                seen.add(variants[:2])
-                yield self._resolver.treatment(variants)
+        for resolved in self._resolved:
+            if resolved[:2] not in seen:
+                seen.add(resolved[:2])
+                yield self._resolver.treatment(resolved)
 
     def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
-        seen: dict[tuple[int, int, int], int] = {}
+        seen: dict[Resolved, int] = {}
         for combination in combinations(self.loaded, self._table, only):
-            variants = self._resolver.sections(combination)
-            earlier = seen.setdefault(variants, len(self._combinations))
+            resolved = self._resolver.resolve(combination)
+            earlier = seen.setdefault(resolved, len(self._combinations))
             if earlier != len(self._combinations):
                 raise self._twice(self._combinations[earlier], combination)
             self._combinations.append(combination)
-            self._variants.append(variants)
+            self._resolved.append(resolved)
         if not self._combinations:
             why = "--only selects none of them" if only else "`exclude` removes every one of them"
             raise UserError(f"{self._matrix_place()}: matrix: no treatment is left: {why}.")
@@ -160,8 +159,8 @@ class Plan:
 
     def _placed(self) -> Iterator[Placed]:
         for repetition in range(self.replicates.deployments):
-            for treatment, variants in enumerate(self._variants):
-                stands = self._deployment(variants, repetition)
+            for treatment, resolved in enumerate(self._resolved):
+                stands = self._deployment(resolved, repetition)
                 model, block, front = stands.keys[Step.MODEL], stands.block, stands.front
                 for replicate in range(self.replicates.workloads):
                     number = self._number(treatment, Replicate(repetition, replicate))
@@ -176,15 +175,15 @@ class Plan:
         repetition, treatment = divmod(rest, self.treatments)
         return treatment, Replicate(repetition, workload)
 
-    def _deployment(self, variants: tuple[int, int, int], repetition: int) -> Deployment:
-        key = (variants[0], variants[1], repetition)
+    def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
+        key = (resolved[0], resolved[1], repetition)
         known = self._deployments.get(key)
         if known is None:
-            stack = self._resolver.stack(variants[1])
-            harness = self._resolver.workload(variants[2]).harness
+            stack = self._resolver.stack(resolved)
+            harness = self._resolver.workload(resolved).harness
             known = deployment(
                 self.experiment.name,
-                self._resolver.model(variants[0]),
+                self._resolver.model(resolved),
                 stack,
                 stack_version=self._versions(stack.kind, harness)["stack"],
                 repetition=repetition,
@@ -194,24 +193,24 @@ class Plan:
 
     def _id(
         self,
-        variants: tuple[int, int, int],
+        resolved: Resolved,
         replicate: Replicate,
         versions: Mapping[str, str],
     ) -> str:
-        content = self._resolver.treatment_digest(variants)
+        content = self._resolver.treatment_digest(resolved)
         return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
 
     def _block_seconds(self, block: Block) -> float:
         first = next(block.flat())
         treatment, _ = self._locate(first)
-        kind = self._resolver.stack(self._variants[treatment][1]).kind
+        kind = self._resolver.stack(self._resolved[treatment]).kind
         return sum(self._step_s[kind].values()) + sum(
             self._workload_seconds(number) for number in block.flat()
         )
 
     def _workload_seconds(self, number: int) -> float:
         treatment, _ = self._locate(number)
-        return workload_seconds(self._resolver.workload(self._variants[treatment][2]))
+        return self._resolver.workload_s[self._resolved[treatment][2]]
 
     def _estimate(self, lane: Lane) -> LaneEstimate:
         sums = LaneEstimate()
@@ -219,11 +218,10 @@ class Plan:
         standing: Mapping[Step, str] = {}
         for number in lane.numbers():
             treatment, replicate = self._locate(number)
-            variants = self._variants[treatment]
-            wanted = self._deployment(variants, replicate.deployment)
-            step_s = self._step_s[self._resolver.stack(variants[1]).kind]
-            workload = self._resolver.workload(variants[2])
-            seconds = workload_seconds(workload)
+            resolved = self._resolved[treatment]
+            wanted = self._deployment(resolved, replicate.deployment)
+            step_s = self._step_s[self._resolver.stack(resolved).kind]
+            seconds = self._resolver.workload_s[resolved[2]]
             for step in STACK_STEPS:
                 if step in wanted.owned and (fresh or standing.get(step) != wanted.keys[step]):
                     sums.transitions[step] = sums.transitions.get(step, 0) + 1
@@ -231,7 +229,7 @@ class Plan:
             standing = wanted.keys
             sums.trials += 1
             sums.seconds += seconds
-            sums.window_s += workload.duration
+            sums.window_s += self._resolver.window_s[resolved[2]]
             sums.accelerator_s += seconds * wanted.accelerators
         return sums
 

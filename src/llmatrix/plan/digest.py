@@ -24,6 +24,10 @@ def digest(*parts: str) -> str:
 
 
 def document_digest(section: BaseModel, fields: frozenset[str] | None = None) -> str:
-    """Hash a resolved section, whole or only the named fields; file names are not in it."""
+    """Hash a resolved section, whole or only the named fields; file names are not in it.
+
+    Fields come in the order of their model, and the models sort their mappings, so the JSON that
+    pydantic writes is canonical.
+    """
     include = None if fields is None else set(fields)
-    return digest(canonical(section.model_dump(mode="json", include=include)))
+    return digest(section.model_dump_json(include=include))

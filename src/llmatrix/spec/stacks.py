@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from llmatrix.spec.base import NamedFile, Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
 
 Layer = Literal["namespace", "gateway", "router", "model", "server"]
+IN_ORDER = AfterValidator(lambda mapping: dict(sorted(mapping.items())))
+"""Mappings are held sorted, so that the order in which they are written is in no key."""
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -132,9 +142,9 @@ class ProcessStack(Section):
     kind: Literal["process"]
     command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     """Program and arguments, with `{port}`, `{host}` and `{model}` filled in; no shell reads it."""
-    args: dict[str, str | int | float | bool] = {}
+    args: Annotated[dict[str, str | int | float | bool], IN_ORDER] = {}
     """Options after the command: `{parallel: 4}` becomes `--parallel 4`; true, a bare flag."""
-    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
     """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
     ready: Ready = Ready()
     metrics_path: str | None = "/metrics"
