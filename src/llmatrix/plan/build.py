@@ -14,11 +14,11 @@ from llmatrix.plan.estimate import (
     StepSeconds,
     total,
 )
-from llmatrix.plan.keys import Deployment, deployment, trial_keys
+from llmatrix.plan.keys import Deployment, deployment, transition, trial_keys
 from llmatrix.plan.lanes import pack
 from llmatrix.plan.order import Block, Placed, split_plot
 from llmatrix.plan.resolve import Resolved, Resolver
-from llmatrix.plan.step import STACK_STEPS, Step
+from llmatrix.plan.step import Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
 from llmatrix.spec.experiment import Experiment, Replicates, Treatment
@@ -99,7 +99,8 @@ class Plan:
 
     def trial(self, number: int) -> Trial:
         """Make the trial of a number."""
-        treatment, replicate = self._locate(number)
+        treatment = self._treatment_of(number)
+        replicate = Replicate(self._repetition_of(number), number % self.replicates.workloads)
         resolved = self._resolved[treatment]
         document = self._resolver.treatment(resolved)
         versions = self._versions(document.stack.kind, document.workload.harness)
@@ -170,10 +171,15 @@ class Plan:
         each = self.replicates.workloads
         return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
 
-    def _locate(self, number: int) -> tuple[int, Replicate]:
-        rest, workload = divmod(number, self.replicates.workloads)
-        repetition, treatment = divmod(rest, self.treatments)
-        return treatment, Replicate(repetition, workload)
+    def _treatment_of(self, number: int) -> int:
+        return number // self.replicates.workloads % len(self._combinations)
+
+    def _repetition_of(self, number: int) -> int:
+        return number // (self.replicates.workloads * len(self._combinations))
+
+    def _deployment_of(self, number: int) -> Deployment:
+        resolved = self._resolved[self._treatment_of(number)]
+        return self._deployment(resolved, self._repetition_of(number))
 
     def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
         key = (resolved[0], resolved[1], repetition)
@@ -201,35 +207,32 @@ class Plan:
         return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
 
     def _block_seconds(self, block: Block) -> float:
-        first = next(block.flat())
-        treatment, _ = self._locate(first)
-        kind = self._resolver.stack(self._resolved[treatment]).kind
-        return sum(self._step_s[kind].values()) + sum(
-            self._workload_seconds(number) for number in block.flat()
+        kind = self._deployment_of(next(block.flat())).kind
+        workload_s, resolved, treatment_of = (
+            self._resolver.workload_s,
+            self._resolved,
+            self._treatment_of,
         )
-
-    def _workload_seconds(self, number: int) -> float:
-        treatment, _ = self._locate(number)
-        return self._resolver.workload_s[self._resolved[treatment][2]]
+        return sum(self._step_s[kind].values()) + sum(
+            workload_s[resolved[treatment_of(number)][2]] for number in block.flat()
+        )
 
     def _estimate(self, lane: Lane) -> LaneEstimate:
         sums = LaneEstimate()
         fresh = self.experiment.run.isolation == "fresh"
-        standing: Mapping[Step, str] = {}
+        standing: Deployment | None = None
         for number in lane.numbers():
-            treatment, replicate = self._locate(number)
-            resolved = self._resolved[treatment]
-            wanted = self._deployment(resolved, replicate.deployment)
-            step_s = self._step_s[self._resolver.stack(resolved).kind]
-            seconds = self._resolver.workload_s[resolved[2]]
-            for step in STACK_STEPS:
-                if step in wanted.owned and (fresh or standing.get(step) != wanted.keys[step]):
+            workload = self._resolved[self._treatment_of(number)][2]
+            wanted = self._deployment_of(number)
+            seconds = self._resolver.workload_s[workload]
+            if fresh or wanted is not standing:
+                for step in transition(None if fresh else standing, wanted):
                     sums.transitions[step] = sums.transitions.get(step, 0) + 1
-                    seconds += step_s.get(step, 0.0)
-            standing = wanted.keys
+                    seconds += self._step_s[wanted.kind].get(step, 0.0)
+            standing = wanted
             sums.trials += 1
             sums.seconds += seconds
-            sums.window_s += self._resolver.window_s[resolved[2]]
+            sums.window_s += self._resolver.window_s[workload]
             sums.accelerator_s += seconds * wanted.accelerators
         return sums
 

@@ -19,7 +19,7 @@ def canonical(value: Any) -> str:
 
 def digest(*parts: str) -> str:
     """Hash an ordered list of texts; no two different lists run together into one."""
-    joined = "".join(f"{len(part)}:{part}" for part in parts)
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
     return hashlib.sha256(joined.encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
