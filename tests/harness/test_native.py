@@ -211,6 +211,20 @@ def test_an_idle_connection_that_the_server_let_go_is_no_error(
     assert any("sent again" in note for note in ran.measurement.notes)
 
 
+@pytest.mark.parametrize("load", [{"rate": 30.0, "arrivals": "constant"}, {"concurrency": 2}])
+def test_a_server_that_closes_after_each_answer_costs_no_request(
+    truth: Start, go: Go, tools: ModuleType, load: dict[str, Any]
+) -> None:
+    whole = tools.answers(0.02)
+    server = truth(lambda seen, number: [*whole(seen, number), tools.CLOSE])
+    ran = go(server.url, load=load, duration=1.0)
+    assert {row["error"] for row in ran.window} == {None}
+    assert len(ran.window) >= 10
+    assert any("after each answer without saying so" in note for note in ran.measurement.notes)
+    by_connection = Counter(seen.connection for seen in server.seen)
+    assert set(by_connection.values()) == {1}
+
+
 def test_a_server_that_dies_ends_the_run_and_keeps_the_rows(
     truth: Start, tools: ModuleType, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ RATE_TOLERANCE: Final = 0.02
 CONCURRENCY_SHARE: Final = 0.95
 CONSTANT_CV: Final = 0.15
 JITTER_CV: Final = 0.05
-REOPENED_SHARE: Final = 0.1
+REOPENED_SHARE: Final = 0.5
 _Z: Final = 3.29
 _FEWEST_GAPS: Final = 30
 
@@ -133,7 +133,10 @@ def arrival_cv(window: pa.Table, arrivals: Literal["poisson", "constant"]) -> Ch
 
 
 def reuse(window: pa.Table, opened: int | None) -> list[Check]:
-    """Connections opened in the window, for each of its requests; none where nobody counts."""
+    """Connections opened in the window, for each of its requests; none where nobody counts.
+
+    A growing load opens some; one for every second request means that they are not kept.
+    """
     if opened is None or not window.num_rows:
         return []
     figure = opened / window.num_rows

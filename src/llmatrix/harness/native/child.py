@@ -160,6 +160,11 @@ async def measure(orders: Orders, bodies: Bodies) -> Findings:
     await scraper.stop()
     pool.close()
     notes = [f"metrics endpoint {url}: {why}" for url, why in scraper.failures.items()]
+    if not pool.reuse:
+        notes.append(
+            "the server closes its connection after each answer without saying so: each request "
+            "had a connection of its own, opened ahead"
+        )
     return Findings(
         load.exchanges, load.counts, scraper.scrapes, zero, started_at, probe, load.outage, notes
     )
@@ -205,7 +210,7 @@ def write_down(findings: Findings, orders: Orders, secret: str | None) -> list[s
         notes.append(complaint)
     if findings.counts.resent:
         notes.append(
-            f"{findings.counts.resent} requests were sent again: the server had closed the idle "
+            f"{findings.counts.resent} requests were sent again: the server had let go of the "
             "connection that they met"
         )
     return notes
