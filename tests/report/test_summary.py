@@ -105,7 +105,8 @@ def test_a_difference_within_its_interval_is_no_win(figures: Figures) -> None:
     figures.add("none", "100", 31, 35, 38)
     (finding,) = findings(figures.summary())
     assert not finding.sure
-    assert "not distinguishable from none" in finding.sentence
+    assert finding.claim == "No clear leader in TTFT p50"
+    assert finding.against == "not distinguishable from none (34.7 ms)"
 
 
 def test_one_replicate_is_no_proof(figures: Figures) -> None:
@@ -115,6 +116,13 @@ def test_one_replicate_is_no_proof(figures: Figures) -> None:
     (finding,) = findings(summary)
     assert not finding.sure
     assert "one replicate, so no interval" in finding.sentence
+
+
+def test_a_small_margin_is_a_percentage(figures: Figures) -> None:
+    figures.add("kv", "100", 90.0, 90.1, 89.9)
+    figures.add("none", "100", 100.0, 100.1, 99.9)
+    (finding,) = findings(figures.summary())
+    assert finding.against == "10 % below none (100 ms)"
 
 
 def test_a_ratio_to_nothing_is_not_told(figures: Figures) -> None:
@@ -164,4 +172,4 @@ def test_only_workload_factors_are_compared_by_themselves(
     summarize: Callable[[Any], Summary], synthetic: Callable[..., Any]
 ) -> None:
     shape = synthetic(requests=5, factors={"workload.question_len": ["100", "1000"]})
-    assert findings(summarize(shape))[0].winner == "100"
+    assert findings(summarize(shape))[0].winner == "question_len 100"

@@ -101,7 +101,7 @@ def _heatmap() -> alt.LayerChart | alt.FacetChart:
     )
     text = base.mark_text(fontSize=13, fontWeight=500, lineBreak="\n").encode(
         text="label:N",
-        color=alt.value(INK),
+        color=alt.condition("datum.label === 'invalid'", alt.value(DANGER), alt.value(INK)),
     )
     return alt.layer(cells, text)
 
@@ -218,7 +218,7 @@ def _steps() -> alt.LayerChart | alt.FacetChart:
                 "outcome:N", title=None, scale=alt.Scale(domain=outcomes, range=colours)
             ),
             order="rank:Q",
-            tooltip=["step:N", "outcome:N", "seconds_text:N", "count:Q"],
+            tooltip=["step:N", "outcome:N", "time:N", "count:Q"],
         )
     )
     labels = (

@@ -65,6 +65,7 @@ def render_page(summary: Summary) -> str:
         describe=describe,
         number_like=lambda found: number(found.half_width, like=found.mean),
         warnings=_warnings(summary),
+        replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
         provenance=_provenance(summary),
         payload=payload(summary, curves),
         spent=_spent(summary),

@@ -109,7 +109,7 @@ class Summary:
         """Every metric that any record has."""
         return shown_metrics(name for r in self.dataset.records for name in r.metrics)
 
-    @property
+    @cached_property
     def key_metrics(self) -> list[Shown]:
         """The metrics of a short table: those that at least one trial has."""
         told = {n for r in self.dataset.records for n, v in r.metrics.items() if v is not None}
@@ -121,7 +121,7 @@ class Summary:
         """Whether any record comes from a simulated stack."""
         return any(record.simulated for record in self.dataset.records)
 
-    @property
+    @cached_property
     def invalid(self) -> tuple[Record, ...]:
         """The trials whose figures cannot be trusted."""
         return tuple(record for record in self.dataset.records if not record.valid)
@@ -159,7 +159,7 @@ class Summary:
             return ()
         return tuple(self._effect(i) for i in self.varied)
 
-    @property
+    @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The experiment's service-level objectives."""
         manifest = self.dataset.manifest

@@ -13,6 +13,7 @@
     return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   }
   const withUnit = (value, unit) => number(value) + (unit && value !== null ? " " + unit : "");
+  const seconds = (value) => value < 1 ? `${Math.round(1000 * value)} ms` : `${number(value)} s`;
   const mean = (values) => values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
   const level = (treatment, factor) => factors[factor].levels[treatments[treatment][factor]];
   const named = (treatment) =>
@@ -78,8 +79,10 @@
     }));
     const values = cells.filter((cell) => !cell.empty).map((cell) => cell.mean);
     const low = Math.min(...values), high = Math.max(...values), lower = metrics[m].lower;
+    // Colours span at least a fifth of the largest figure, or chance would look like a landscape.
+    const span = Math.max(high - low, 0.2 * Math.abs(high)) || 1;
     for (const cell of cells) {
-      const share = cell.empty ? 0 : high > low ? (cell.mean - low) / (high - low) : 0.5;
+      const share = cell.empty ? 0 : lower ? (cell.mean - low) / span : 1 - (high - cell.mean) / span;
       cell.goodness = cell.empty ? 0 : lower ? 1 - share : share;
     }
     const most = Math.max(...cells.map((cell) => cell.known));
@@ -184,17 +187,17 @@
   function steps() {
     const order = ["applied", "unchanged", "skipped", "failed"];
     const total = data.steps.reduce((sum, row) => sum + row[2], 0);
-    const rows = data.steps.map(([step, outcome, seconds, count]) => ({
-      step, outcome, seconds, count, seconds_text: withUnit(seconds, "s"), rank: order.indexOf(outcome),
+    const rows = data.steps.map(([step, outcome, spent, count]) => ({
+      step, outcome, seconds: spent, count, time: seconds(spent), rank: order.indexOf(outcome),
     }));
     const figure = byId("fig-steps");
     figure.hidden = false; // a hidden figure has no width
     const roomy = figure.clientWidth > 620;
     const step_totals = [...new Set(rows.map((row) => row.step))].map((step) => {
       const mine = rows.filter((row) => row.step === step);
-      const seconds = mine.reduce((sum, row) => sum + row.seconds, 0);
+      const spent = mine.reduce((sum, row) => sum + row.seconds, 0);
       const parts = order.map((o) => mine.find((row) => row.outcome === o)).filter(Boolean).map((row) => `${row.count} ${row.outcome}`);
-      return { step, seconds, label: `${withUnit(seconds, "s")}, ${share(seconds, total)}${roomy ? ` (${parts.join(", ")})` : ""}` };
+      return { step, seconds: spent, label: `${seconds(spent)}, ${share(spent, total)}${roomy ? ` (${parts.join(", ")})` : ""}` };
     });
     return draw(figure, "steps", { steps: rows, step_totals }, {},
       "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "),
