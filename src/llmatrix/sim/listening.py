@@ -74,13 +74,17 @@ def announce(file: Path, document: Mapping[str, object]) -> None:
     Path(name).replace(file)
 
 
-def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run a program on uvloop until SIGTERM or SIGINT sets the event that it is given."""
+def log_to_stderr() -> None:
+    """Log plain lines to standard error."""
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(message)s",
     )
+
+
+def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a program on uvloop until SIGTERM or SIGINT sets the event that it is given."""
     # Requests make few cycles; a full collection in the middle of a step is a late token.
     gc.collect()
     gc.freeze()

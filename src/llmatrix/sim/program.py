@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    import asyncio
+
     from llmatrix.sim.picker_config import PickerConfig
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -55,7 +56,11 @@ def _picker(value: str) -> PickerConfig:
 @click.option("--startup-seconds", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
 def serve(**options: Any) -> None:
-    """Serve replicas of a simulated model in one process."""
+    """Serve replicas of a simulated model in one process.
+
+    They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
+    prompts of token ids are taken as they are. Answers always have all the tokens asked for.
+    """
     from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
 
     router = options.pop("router_config")
@@ -77,11 +82,15 @@ def serve(**options: Any) -> None:
         tensor_parallel=options.pop("tensor_parallel_size"),
         **options,
     )
+    listening.log_to_stderr()
     try:
-        server.engines(settings)
-        listening.run(lambda stop: server.serve(settings, picker, stop))
+        engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise click.UsageError(str(error)) from None
+    if settings.announce is not None:
+        settings.announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
+    try:
+        listening.run(lambda stop: server.serve(settings, engines, picker, stop))
     except OSError as error:
         raise click.ClickException(f"cannot listen at {settings.host}: {error}") from None
 
@@ -94,12 +103,12 @@ def serve(**options: Any) -> None:
 @click.option("--announce", type=_FILE, help="File to write when the router is ready.")
 def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
     """Route requests to the replicas that a file names, following its changes."""
-    from llmatrix.sim import listening, router  # noqa: PLC0415
+    from llmatrix.sim import listening, routing  # noqa: PLC0415
 
     picker = _picker(config)
 
     async def run(stop: asyncio.Event) -> None:
-        await router.route(
+        await routing.route(
             picker,
             servers_file=servers_file,
             host=host,
@@ -108,6 +117,9 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
             stop=stop,
         )
 
+    listening.log_to_stderr()
+    if announce is not None:
+        announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:
         listening.run(run)
     except OSError as error:

@@ -69,7 +69,7 @@ class Replica:
             self._reset(request, connection)
         elif path not in _GET:
             connection.fail(404, f"there is nothing at {path}")
-        elif request.method not in ("GET", "HEAD"):
+        elif request.method != "GET":
             connection.fail(405, f"{path} takes GET")
         else:
             self._inform(path, connection)

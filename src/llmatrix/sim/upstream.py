@@ -44,6 +44,7 @@ class Upstream(asyncio.Protocol):
         self._taker: Taker | None = None
         self._request = b""
         self._reused = False
+        self._paused = False
         self._begin()
 
     def _begin(self) -> None:
@@ -102,6 +103,8 @@ class Upstream(asyncio.Protocol):
         self._taker = None
         self._request = b""
         self._begin()
+        # A client that is still behind with this answer must not slow the next one.
+        self.resume()
         if keep:
             self._pool.put(self)
         else:
@@ -119,6 +122,18 @@ class Upstream(asyncio.Protocol):
             self._pool.send_new(self._request, taker)
             return
         taker.on_failure(f"it closed the connection: {exc or 'end of stream'}")
+
+    def pause(self) -> None:
+        """Read no more for now: the client is behind."""
+        if self.transport is not None and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.transport is not None and self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """Close at once: nobody wants the answer."""
