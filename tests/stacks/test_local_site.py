@@ -84,6 +84,15 @@ def test_torn_keys_claim_nothing(lane: Path) -> None:
         assert site.claimed(Step.SERVER) == "c"
 
 
+def test_keys_that_cannot_be_written_say_so(lane: Path) -> None:
+    with LocalSite.open(lane) as site:
+        site.claim(Step.SERVER, "b")
+        (lane / "keys.json.new").mkdir()  # whatever the system refuses, a full disk too
+        with pytest.raises(EnvironmentFault, match=r"working folder .* cannot be used"):
+            site.claim(Step.ROUTER, "a")
+        assert site.claimed(Step.SERVER) == "b"
+
+
 def test_only_one_holds_a_site(lane: Path) -> None:
     with another_llmatrix(lane) as other:
         with pytest.raises(EnvironmentFault, match=rf"another llmatrix \(pid {other.pid}\)"):

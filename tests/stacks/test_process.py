@@ -124,6 +124,14 @@ def test_a_server_that_answers_for_another_model(trial: Make, site: LocalSite, p
     remove(site)
 
 
+def test_a_site_that_cannot_be_written_to(trial: Make, site: LocalSite, python: str) -> None:
+    (site.folder / "server.url").mkdir()
+    with pytest.raises(StepFailure, match=r"files of the site .* cannot be written") as caught:
+        apply(trial(python, "-c", SERVER, "{port}", "{model}"), site)
+    assert caught.value.failure is FailureClass.ENVIRONMENT
+    assert processes.recorded(site.folder) == []
+
+
 def test_a_secret_reaches_the_server_and_no_file(
     trial: Make, site: LocalSite, python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -26,6 +25,7 @@ from llmatrix.stacks.site import Site
 from llmatrix.target import Target
 
 _HOST: Final = "127.0.0.1"
+_PROBE_S: Final = 0.2
 _PORT_TRIES: Final = 3
 _PORT_TAKEN: Final = ("address already in use", "eaddrinuse", "couldn't bind", "errno 98")
 
@@ -54,10 +54,11 @@ class Process:
         return url is not None and answers(url + _section(trial.treatment).ready.path)
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
-        if step is Step.NAMESPACE:
-            site.folder.mkdir(parents=True, exist_ok=True)
-        elif step is Step.SERVER:
-            _apply_server(trial.treatment, site.folder, stop)
+        with startup.writing(site.folder):
+            if step is Step.NAMESPACE:
+                site.folder.mkdir(parents=True, exist_ok=True)
+            elif step is Step.SERVER:
+                _apply_server(trial.treatment, site.folder, stop)
 
     def target(self, trial: Trial, site: Site) -> Target:
         stack = _section(trial.treatment)
@@ -104,7 +105,7 @@ class Process:
         for step in (Step.SERVER, Step.NAMESPACE):
             site.disclaim(step)
         left = processes.end(processes.recorded(site.folder))
-        _announce_file(site.folder).unlink(missing_ok=True)
+        _address_file(site.folder).unlink(missing_ok=True)
         return left
 
 
@@ -160,8 +161,9 @@ def _start_on(port: int, treatment: Treatment, folder: Path, stop: threading.Eve
     except UserError as error:
         raise StepFailure(str(error), FailureClass.USER) from error
     startup.take_down("server", folder)
-    _announce_file(folder).unlink(missing_ok=True)
-    identity = startup.bring_up(
+    # Before the start, so that a full disk leaves no server behind whose address nobody knows.
+    _address_file(folder).write_text(url, encoding="ascii")
+    startup.bring_up(
         "server",
         arguments,
         folder,
@@ -169,22 +171,22 @@ def _start_on(port: int, treatment: Treatment, folder: Path, stop: threading.Eve
         timeout_s=stack.ready.timeout,
         stop=stop,
         environment=environment,
+        every_s=_PROBE_S,
     )
-    _announce_file(folder).write_text(json.dumps({"pid": identity.pid, "url": url}))
 
 
-def _announce_file(folder: Path) -> Path:
-    return folder / "server.json"
+def _address_file(folder: Path) -> Path:
+    return folder / "server.url"
 
 
 def _standing(folder: Path) -> str | None:
     """Give the URL of the server if it runs."""
-    try:
-        document = json.loads(_announce_file(folder).read_bytes())
-    except (OSError, ValueError):
+    if not any(processes.alive(one) for one in processes.recorded(folder, "server")):
         return None
-    standing = [one for one in processes.recorded(folder, "server") if one.pid == document["pid"]]
-    return str(document["url"]) if any(processes.alive(one) for one in standing) else None
+    try:
+        return _address_file(folder).read_text(encoding="ascii") or None
+    except OSError:
+        return None
 
 
 def _free_port() -> int:

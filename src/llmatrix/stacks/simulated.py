@@ -50,12 +50,13 @@ class Simulated:
         return all(answers(f"{url}/health") for url in urls)
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
-        if step is Step.NAMESPACE:
-            site.folder.mkdir(parents=True, exist_ok=True)
-        elif step is Step.ROUTER:
-            _apply_router(trial, site.folder, stop)
-        elif step is Step.SERVER:
-            _apply_server(trial, site.folder, stop)
+        with startup.writing(site.folder):
+            if step is Step.NAMESPACE:
+                site.folder.mkdir(parents=True, exist_ok=True)
+            elif step is Step.ROUTER:
+                _apply_router(trial, site.folder, stop)
+            elif step is Step.SERVER:
+                _apply_server(trial, site.folder, stop)
 
     def target(self, trial: Trial, site: Site) -> Target:
         router = _announced(site.folder, "router")
