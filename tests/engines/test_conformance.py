@@ -35,7 +35,7 @@ def test_every_trial_leaves_a_record_and_nothing_stands(lab: Lab) -> None:
     for result in results:
         assert isinstance(result, Record)
         assert result.simulated
-        assert result.metrics["requests_completed"] > 0
+        assert result.metrics["requests_completed"]
         assert read_record(lab.store, "small", result.trial) == result
 
 

@@ -32,11 +32,11 @@ def test_placeholders_are_filled_and_options_follow() -> None:
         "--port=8123",
         "--max-num-seqs",
         "4",
-        "-x",
-        "0.5",
         "--metrics",
         "--name",
         "org/m-1B",
+        "-x",
+        "0.5",
     ]
 
 

@@ -143,7 +143,7 @@ class ProcessStack(Section):
     command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     """Program and arguments, with `{port}`, `{host}` and `{model}` filled in; no shell reads it."""
     args: Annotated[dict[str, str | int | float | bool], IN_ORDER] = {}
-    """Options after the command: `{parallel: 4}` becomes `--parallel 4`; true, a bare flag."""
+    """Options after the command, by name: `{parallel: 4}` becomes `--parallel 4`; true, a flag."""
     env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
     """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
     ready: Ready = Ready()

@@ -39,7 +39,7 @@ def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
         kv_cache_tokens=engine.kv_cache_tokens,
     )
     try:
-        server.engines(settings)
+        server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise UserError(f"stack: {error}") from error
     workload = treatment.workload
