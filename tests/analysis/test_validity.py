@@ -136,6 +136,17 @@ def test_bursts_are_not_constant_and_constant_is_not_poisson(rows: Rows) -> None
     assert "arrival_cv" in failed(verdicts(rows(poisson(1)), CONSTANT))
 
 
+@pytest.mark.parametrize(("jitter_s", "fails"), [(0.001, False), (0.006, True)])
+def test_a_jitter_below_any_servers_grain_is_let_pass(
+    rows: Rows, jitter_s: float, *, fails: bool
+) -> None:
+    due = [n / 400 for n in range(12_000)]
+    strays = np.abs(np.random.default_rng(4).normal(0, jitter_s, len(due)))
+    sent = rows(due, lambda n: {"sent_s": due[n] + strays[n]})
+    check = verdicts(sent, Asked(rate=400.0, arrivals="constant"))["arrival_cv"]
+    assert (check.verdict is Verdict.FAIL) == fails
+
+
 def test_errors_fail_beyond_chance_and_name_the_commonest(rows: Rows) -> None:
     def change(n: int) -> dict[str, Any]:
         return {"error": "http", "error_detail": "HTTP 429: slow down"} if n % 20 == 0 else {}
