@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmatrix.sim import openai
 from llmatrix.sim.openai import BadRequest
+from llmatrix.sim.tokens import WORDS
 
 
 def parse(document: object, *, chat: bool = False, longest: int = 1000) -> openai.Ask:
@@ -123,3 +124,13 @@ def test_the_same_prompt_has_the_same_answer() -> None:
     )
 
     assert first == second != other
+
+
+def test_an_event_is_cut_at_its_word_even_when_the_models_name_holds_it() -> None:
+    name = f"ali{WORDS[0]}/x-7B"
+    body = json.dumps({"model": name, "prompt": "x", "stream": True}).encode()
+    ask = openai.parse(body, chat=False, model=name, longest=100, framed=False)
+    answer = openai.Answer(ask)
+    event = json.loads((answer.head + b"word" + answer.tail).removeprefix(b"data: "))
+
+    assert (event["model"], event["choices"][0]["text"]) == (name, " word")

@@ -87,6 +87,7 @@ def test_answers_pass_through_with_the_replicas_name(programs: Any, tools: Any) 
             >= served[address]
         )
     assert tools.metric(server.url, "inference_pool_ready_pods") == 3
+    assert set(tools.ask(server.url, "/health").json["endpoints"]) == addresses
 
 
 def test_prefixes_come_back_to_their_replica_until_a_reset(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -85,6 +87,10 @@ def log_to_stderr() -> None:
 
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run a program on uvloop until SIGTERM or SIGINT sets the event that it is given."""
+    # Each stream through the router takes two descriptors; the usual 1,024 are soon gone.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Requests make few cycles; a full collection in the middle of a step is a late token.
     gc.collect()
     gc.freeze()

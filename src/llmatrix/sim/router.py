@@ -85,7 +85,8 @@ class Router:
         """Answer one request, or pass it on."""
         path = request.path.partition("?")[0]
         if path == "/health":
-            connection.reply(200, b"")
+            addresses = [endpoint.address for endpoint in self.endpoints]
+            connection.reply(200, orjson.dumps({"endpoints": addresses}))
         elif path == "/metrics":
             text = self.metrics.render(self.endpoints, self._prefix_entries())
             connection.reply(200, text.encode(), http.METRICS_TEXT)
