@@ -46,7 +46,10 @@ def trial(make_trial: Make) -> Make:
         ({"model": "no-size"}, "no-size"),
         ({"model": "huge-400B"}, "tensor parallel"),
         ({"engine": {"max_model_len": 19}}, "take 20 tokens, but stack.engine.max_model_len is 19"),
-        ({"engine": {"kv_cache_tokens": 16}}, "KV cache of 16 tokens"),
+        (
+            {"engine": {"kv_cache_tokens": 16}},
+            "take 20 tokens, but stack.engine.kv_cache_tokens is 16",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_beforehand(

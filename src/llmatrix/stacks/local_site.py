@@ -23,7 +23,7 @@ from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.stacks import processes
 from llmatrix.stacks.waiting import until
 
-_PATIENCE_S: Final = 1.0  # whoever lists sites holds each lock for a moment
+_PATIENCE_S: Final = 2.0  # whoever lists sites holds each lock for a moment
 
 
 def state_folder() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmatrix.errors import Place, Problem, SpecError, UserError
-from llmatrix.sim import latency, picker_config, presets, scheduler, server
+from llmatrix.sim import latency, picker_config, presets
 from llmatrix.spec.base import FileText
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.stacks import SimulatedStack
@@ -27,28 +27,23 @@ def check(treatment: Treatment) -> None:
 def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
     """Raise UserError for a server that could not start, or would refuse every request."""
     engine = stack.engine
-    settings = server.Settings(
-        model=treatment.model.name,
-        accelerator=stack.accelerator,
-        tensor_parallel=stack.tensor_parallel,
-        limits=scheduler.Limits(
-            max_num_seqs=engine.max_num_seqs,
-            max_num_batched_tokens=engine.max_num_batched_tokens,
-            block_size=engine.block_size,
-        ),
-        kv_cache_tokens=engine.kv_cache_tokens,
-    )
     try:
-        server.make_engines(settings)
-    except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
+        fits = latency.kv_capacity(
+            presets.accelerator(stack.accelerator),
+            presets.model(treatment.model.name),
+            stack.tensor_parallel,
+        )
+    except (presets.UnknownPreset, latency.DoesNotFit) as error:
         raise UserError(f"stack: {error}") from error
+    kv_tokens = engine.kv_cache_tokens or fits
     workload = treatment.workload
     needed = workload.prompt_len + workload.output_len
-    if needed > engine.max_model_len:
-        raise UserError(
-            f"workload: prompt and answer take {needed} tokens, but stack.engine.max_model_len "
-            f"is {engine.max_model_len}"
-        )
+    for name, limit in (("max_model_len", engine.max_model_len), ("kv_cache_tokens", kv_tokens)):
+        if needed > limit:
+            raise UserError(
+                f"workload: prompt and answer take {needed} tokens, but stack.engine.{name} "
+                f"is {limit}"
+            )
 
 
 def _check_picker(config: FileText) -> None:
