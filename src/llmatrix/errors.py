@@ -105,7 +105,7 @@ class StepFailure(LlmatrixError):
         self.log = log
 
 
-class Stopped(LlmatrixError):  # noqa: N818 - not an error of anybody's: the user asked to stop
+class Stopped(LlmatrixError):
     """The user stopped the run; what was finished is kept."""
 
     exit_code = 130

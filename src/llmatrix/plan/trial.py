@@ -16,6 +16,10 @@ class Replicate:
     deployment: int = 0
     workload: int = 0
 
+    def document(self) -> dict[str, int]:
+        """Give it as plain data, for records."""
+        return {"deployment": self.deployment, "workload": self.workload}
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

@@ -64,9 +64,19 @@ def write_record(store: Store, record: Record, files: Mapping[str, bytes | Path]
         stored[file] = _describe(content)
         store.put(f"{folder}/{file}", content)
     written = record.model_copy(update={"files": stored})
-    store.put(name, written.model_dump_json(indent=1).encode() + b"\n")
+    amend_record(store, written)
     store.delete(failure_name(record.experiment, record.trial))
     return written
+
+
+def amend_record(store: Store, record: Record) -> None:
+    """Replace a record, its files staying as they are: what came after it is added.
+
+    Raises:
+        StoreFault: the store cannot take it; the record stays as it was.
+    """
+    name = record_name(record.experiment, record.trial)
+    store.put(name, record.model_dump_json(indent=1).encode() + b"\n")
 
 
 def write_failure(store: Store, failure: Failure) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from llmatrix.spec.files import read_bytes
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 
@@ -41,28 +44,40 @@ class FileText(Section):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+def read_named_file(name: str, folder: Path) -> dict[str, str]:
+    """Take in a file that the experiment names; gives the plain form of a ``FileText``.
+
+    Raises:
+        ValueError: it cannot be taken in; the message says why.
+    """
+    if not name.strip():
+        raise ValueError("names no file; write its path, or null for none")
+    try:
+        data = read_bytes(folder / name, limit=MAX_FILE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"the file '{name}' {error} (seen from {folder.resolve()})") from None
+    try:
+        return {"text": data.decode("utf-8-sig"), "name": name}
+    except UnicodeDecodeError:
+        raise ValueError(f"the file '{name}' is not UTF-8 text") from None
+
+
+def inline_document(value: Mapping[str, Any]) -> dict[str, str]:
+    """Take in a document that stands where a file's name could; gives a plain ``FileText``."""
+    if set(value) <= {"text", "name"} and isinstance(value.get("text"), str):
+        return dict(value)
+    return {"text": yaml.safe_dump(dict(value), sort_keys=False), "name": "inline"}
+
+
 def _read_file(value: Any, info: ValidationInfo) -> Any:
     """Turn what the user wrote (a path, or the document itself) into a ``FileText``."""
     if isinstance(value, FileText) or value is None:
         return value
     if isinstance(value, dict):
-        if set(value) <= {"text", "name"} and "text" in value:
-            return value
-        return {"text": yaml.safe_dump(value, sort_keys=False), "name": "inline"}
+        return inline_document(value)
     if not isinstance(value, str):
-        raise ValueError("is not a file; write a path relative to the experiment file")  # noqa: TRY004
-    folder = Path((info.context or {}).get("folder", "."))
-    path = folder / value
-    try:
-        if not path.is_file():
-            raise ValueError(f"there is no file '{value}' in {folder.resolve()}")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"'{value}' is larger than 1 MiB")
-        return {"text": path.read_text(encoding="utf-8"), "name": value}
-    except UnicodeDecodeError:
-        raise ValueError(f"'{value}' is not UTF-8 text") from None
-    except OSError as error:
-        raise ValueError(f"'{value}' cannot be read: {error.strerror}") from None
+        raise ValueError("must be the path of a file, relative to the experiment file")  # noqa: TRY004
+    return read_named_file(value, Path((info.context or {}).get("folder", ".")))
 
 
 NamedFile = Annotated[

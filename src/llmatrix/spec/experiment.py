@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 from llmatrix.spec.base import Section
 from llmatrix.spec.stacks import Stack
@@ -30,6 +31,10 @@ class Replicates(Section):
 
     deployments: PositiveInt = 1
     workloads: PositiveInt = 1
+
+
+def _replicates_meant(value: Any) -> str:
+    return "Replicates" if isinstance(value, (Mapping, Replicates)) else "int"
 
 
 class Slo(Section):
@@ -90,14 +95,16 @@ class Treatment(Section):
     workload: Workload
 
 
-class Experiment(Treatment):
-    """The whole file, its matrix still unexpanded (see ``spec.matrix``)."""
+class Experiment(Section):
+    """Everything in the file but the treatments: what does not vary between trials."""
 
     name: Annotated[str, Field(pattern=DNS_1123)]
     """Names the experiment's folder and objects: lower-case letters, digits, dashes."""
-    matrix: dict[str, Any] = {}
-    """Dotted paths to lists of levels; `include` and `exclude` as in GitHub Actions."""
-    replicates: PositiveInt | Replicates = 1
+    replicates: Annotated[
+        Annotated[PositiveInt, Tag("int")] | Annotated[Replicates, Tag("Replicates")],
+        Discriminator(_replicates_meant),
+    ] = 1
+    """How often everything is repeated; a number alone repeats the workloads."""
     slo: Slo = Slo()
     run: Run = Run()
     results: Results = Results()

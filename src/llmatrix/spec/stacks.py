@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from llmatrix.spec.base import NamedFile, Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
 
 Layer = Literal["namespace", "gateway", "router", "model", "server"]
+IN_ORDER = AfterValidator(lambda mapping: dict(sorted(mapping.items())))
+"""Mappings are held sorted, so that the order in which they are written is in no key."""
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -91,9 +101,14 @@ class EndpointStack(Section):
     @classmethod
     def _http(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (value,) if isinstance(value, str) else value:
-            parsed = TypeAdapter(HttpUrl).validate_python(url)
+            try:
+                parsed = TypeAdapter(HttpUrl).validate_python(url)
+            except ValidationError:
+                raise ValueError(
+                    f"'{url}' is not a URL; write for example http://127.0.0.1:8000"
+                ) from None
             if parsed.username or parsed.password:
-                raise ValueError("a URL must not carry a password; name an api_key_env instead")
+                raise ValueError("must not carry a password; name an api_key_env instead")
         return value.rstrip("/") if isinstance(value, str) else value
 
 
@@ -127,9 +142,9 @@ class ProcessStack(Section):
     kind: Literal["process"]
     command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     """Program and arguments, with `{port}`, `{host}` and `{model}` filled in; no shell reads it."""
-    args: dict[str, str | int | float | bool] = {}
+    args: Annotated[dict[str, str | int | float | bool], IN_ORDER] = {}
     """Options after the command: `{parallel: 4}` becomes `--parallel 4`; true, a bare flag."""
-    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
     """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
     ready: Ready = Ready()
     metrics_path: str | None = "/metrics"

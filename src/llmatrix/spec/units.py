@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
-_NUMBER: Final = r"(\d+(?:\.\d+)?)"
-_SECONDS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER: Final = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+_SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SPAN: Final = rf"{_NUMBER}\s*({'|'.join(_SECONDS)})"
 _PER_SECOND: Final = {"s": 1.0, "sec": 1.0, "m": 1 / 60, "min": 1 / 60, "h": 1 / 3600}
 _BYTES: Final[dict[str, int]] = {
     "": 1,
@@ -29,8 +30,8 @@ def seconds(value: Any) -> float:
         raise ValueError("is not a duration; write for example 30s, 500ms or 1m30s")  # noqa: TRY004
     if not isinstance(value, str):
         return float(value)
-    parts = re.findall(rf"{_NUMBER}\s*(ms|s|m|h|d)", value)
-    if not parts or not re.fullmatch(rf"(\s*{_NUMBER}\s*(ms|s|m|h|d))+\s*", value):
+    parts = re.findall(_SPAN, value)
+    if not re.fullmatch(rf"(?:\s*{_SPAN})+\s*", value):
         raise ValueError(f"'{value}' is not a duration; write for example 30s, 500ms or 1m30s")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 

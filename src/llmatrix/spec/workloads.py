@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag
 
 from llmatrix.spec.base import Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration, Rate
@@ -36,7 +37,27 @@ class ClosedLoop(Section):
         return f"c={self.concurrency}"
 
 
-Load = OpenLoop | ClosedLoop
+def _load_meant(value: Any) -> str | None:
+    """Tell which load is meant, by its keys; None where that is not clear."""
+    if isinstance(value, (OpenLoop, ClosedLoop)):
+        return type(value).__name__
+    if not isinstance(value, Mapping) or ("rate" in value and "concurrency" in value):
+        return None
+    if "concurrency" in value:
+        return "ClosedLoop"
+    return "OpenLoop" if "rate" in value else None
+
+
+Load = Annotated[
+    Annotated[OpenLoop, Tag("OpenLoop")] | Annotated[ClosedLoop, Tag("ClosedLoop")],
+    Discriminator(
+        _load_meant,
+        custom_error_type="load",
+        custom_error_message=(
+            "must be either {rate: 20} (open loop) or {concurrency: 64} (closed loop)"
+        ),
+    ),
+]
 
 
 class _Traffic(Section):

@@ -28,3 +28,10 @@ class Site(Protocol):
 
     def disclaim(self, step: Step) -> None:
         """Record, durably, that nothing certain stands for ``step``."""
+
+    def clear(self) -> list[str]:
+        """End and remove whatever stands here, of any kind, and take back every key.
+
+        Returns:
+            What could not be removed, in words.
+        """

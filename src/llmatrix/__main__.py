@@ -1,0 +1,6 @@
+"""``python -m llmatrix``."""
+
+from llmatrix.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The ``llmatrix`` command: verbs are imported when they are called, so that help is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from llmatrix import __version__
+from llmatrix.errors import LlmatrixError
+
+VERBS: Final = {
+    "init": "Write a commented experiment file to start from.",
+    "plan": "Show treatments, deployments, order and cost; start nothing.",
+    "run": "Run what is missing of an experiment, and say where its report is.",
+    "status": "Tell how far an experiment is, and what stands on this machine.",
+    "report": "Show the answer as tables and as one self-contained page.",
+    "gc": "Remove what interrupted or kept runs left standing.",
+    "schema": "Print the JSON Schema of the experiment file, for editors.",
+    "sim": "Run the simulated model servers and router by themselves.",
+}
+
+
+class _Verbs(click.Group):
+    """A group whose commands live in modules of their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"llmatrix.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; for one that is not there, name the nearest."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib  # noqa: PLC0415 - only on a typing mistake
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else " `llmatrix --help` lists them."
+            ctx.fail(f"there is no verb '{args[0]}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="llmatrix")
+def llmatrix() -> None:
+    """Plan, run and judge LLM-serving experiments.
+
+    One file names the stack, the traffic and a matrix of factors over either; `llmatrix init`
+    writes one to start from, `llmatrix run FILE` measures it.
+    """
+
+
+def main() -> None:
+    """Run the command line and end with the exit code that the error tree defines."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result: Any = llmatrix.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except LlmatrixError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output stopped reading; there is nobody to tell.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,121 @@
+"""``llmatrix plan``: what would be run, in which order, at what cost; nothing is started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from llmatrix.cli.options import experiment_options
+from llmatrix.cli.prepare import prepare
+from llmatrix.cli.wording import duration
+from llmatrix.plan.build import Plan
+from llmatrix.plan.step import STACK_STEPS
+from llmatrix.plan.trial import Trial
+
+_SHOWN: Final = 40
+
+
+@click.command
+@experiment_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+@click.option("--all", "all_trials", is_flag=True, help="List every trial, not the first 40.")
+def command(
+    file: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    *,
+    as_json: bool,
+    all_trials: bool,
+) -> None:
+    """Show treatments, deployments, order and cost; start nothing."""
+    plan = prepare(file, overrides, only).plan
+    if as_json:
+        _print_json(plan)
+    else:
+        _print_tables(plan, len(plan) if all_trials else _SHOWN)
+
+
+def _print_tables(plan: Plan, shown: int) -> None:
+    from rich.console import Console  # noqa: PLC0415 - 50 ms that --json does not need
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    for line in summary(plan):
+        console.print(line, highlight=False, markup=False)
+    table = Table(title="Order of trials", title_justify="left", header_style="bold")
+    for heading in ("lane", "#", *(path.split(".", 1)[1] for path in plan.paths), "replicate"):
+        table.add_column(heading)
+    for lane, position, trial in islice(_ordered(plan), shown):
+        levels = (trial.levels.get(path, "") for path in plan.paths)
+        table.add_row(str(lane), str(position), *levels, _replicate(trial))
+    console.print(table)
+    if len(plan) > shown:
+        console.print(f"… and {len(plan) - shown:,} more; --all lists them, --json too.")
+
+
+def summary(plan: Plan) -> list[str]:
+    """Tell the plan in a few lines."""
+    estimate = plan.estimate
+    transitions = ", ".join(
+        f"{step} {estimate.transitions[step]:,}"
+        for step in STACK_STEPS
+        if step in estimate.transitions
+    )
+    lines = [
+        f"{plan.experiment.name}: {plan.treatments:,} treatments × "
+        f"{plan.replicates.deployments * plan.replicates.workloads} replicates = "
+        f"{len(plan):,} trials in {len(plan.lanes)} lane{'s' if len(plan.lanes) != 1 else ''}",
+        f"deployments: {estimate.deployments:,}; applied steps: {transitions or 'none'}",
+        f"time: about {duration(estimate.seconds)}; "
+        f"accelerator-hours: {estimate.accelerator_hours:,.2f}",
+    ]
+    if estimate.cost is not None:
+        lines.append(f"cost: about {estimate.cost:,.2f}")
+    return lines
+
+
+def _replicate(trial: Trial) -> str:
+    return f"{trial.replicate.deployment + 1}.{trial.replicate.workload + 1}"
+
+
+def _ordered(plan: Plan) -> Iterator[tuple[int, int, Trial]]:
+    for index, lane in enumerate(plan.lanes):
+        for position, number in enumerate(lane.numbers()):
+            yield index, position, plan.trial(number)
+
+
+def _print_json(plan: Plan) -> None:
+    """Write the plan trial by trial, so that a million of them need no memory."""
+    estimate = plan.estimate
+    head: dict[str, Any] = {
+        "experiment": plan.experiment.name,
+        "factors": {f.path: [level.label for level in f.levels] for f in plan.loaded.factors},
+        "treatments": plan.treatments,
+        "replicates": plan.replicates.model_dump(),
+        "trials": len(plan),
+        "lanes": len(plan.lanes),
+        "deployments": estimate.deployments,
+        "transitions": {step.value: count for step, count in estimate.transitions.items()},
+        "seconds": round(estimate.seconds, 3),
+        "accelerator_hours": round(estimate.accelerator_hours, 6),
+        "cost": estimate.cost,
+    }
+    out = sys.stdout
+    out.write(json.dumps(head)[:-1] + ', "order": [')
+    for count, (lane, position, trial) in enumerate(_ordered(plan)):
+        row = {
+            "lane": lane,
+            "position": position,
+            "trial": trial.id,
+            "levels": dict(trial.levels),
+            "replicate": trial.replicate.document(),
+            "keys": {step.value: key for step, key in trial.keys.items()},
+        }
+        out.write((",\n" if count else "\n") + json.dumps(row))
+    out.write("\n]}\n")

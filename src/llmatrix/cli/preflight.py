@@ -1,0 +1,17 @@
+"""Check every distinct stack of a plan before anything is started."""
+
+from __future__ import annotations
+
+from llmatrix.plan.build import Plan
+from llmatrix.stacks.registry import stack
+
+
+def preflight(plan: Plan) -> None:
+    """Ask each stack whether its treatments can work here.
+
+    Raises:
+        UserError: one cannot, whatever the machine.
+        EnvironmentFault: something that one needs is not there.
+    """
+    for treatment in plan.distinct_stacks():
+        stack(treatment.stack.kind).preflight(treatment)

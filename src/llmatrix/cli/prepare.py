@@ -1,0 +1,45 @@
+"""From an experiment file to a plan that is checked as far as it can be without starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from llmatrix.plan.build import Plan
+from llmatrix.plan.estimate import hold_to_budget
+from llmatrix.spec.load import Loaded, load
+from llmatrix.spec.select import select
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An experiment, planned."""
+
+    loaded: Loaded
+    plan: Plan
+
+
+def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepared:
+    """Load, plan and check an experiment file.
+
+    Raises:
+        UserError: something that the user wrote is wrong; nothing was started.
+    """
+    loaded = load(file, overrides=overrides)
+    plan = Plan(loaded, versions, only=select(loaded, only))
+    hold_to_budget(plan.estimate, plan.experiment.run.budget, str(file))
+    return Prepared(loaded, plan)
+
+
+@lru_cache(maxsize=64)
+def versions(stack_kind: str, harness_name: str) -> Mapping[str, str]:
+    """Give the versions of what measures a treatment, for its trials' ids."""
+    from llmatrix.harness.registry import harness  # noqa: PLC0415 - only planning needs them
+    from llmatrix.stacks.registry import stack  # noqa: PLC0415
+
+    return {
+        "harness": f"{harness_name}/{harness(harness_name).version}",
+        "stack": f"{stack_kind}/{stack(stack_kind).version}",
+    }

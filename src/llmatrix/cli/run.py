@@ -1,0 +1,132 @@
+"""``llmatrix run``: run what is missing of an experiment, and say where its report is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from llmatrix.cli.options import experiment_options
+from llmatrix.cli.plan import summary
+from llmatrix.cli.prepare import Prepared, prepare
+from llmatrix.cli.run_state import RunState
+from llmatrix.errors import LlmatrixError, Stopped
+from llmatrix.results.store import Store
+
+
+@click.command
+@experiment_options
+@click.option("--engine", metavar="NAME", help="Carry the trials by this engine, not the file's.")
+@click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
+@click.option("--keep", is_flag=True, help="Leave the last deployment up; `llmatrix gc` ends it.")
+def command(
+    file: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    *,
+    engine: str | None,
+    fresh: bool,
+    keep: bool,
+) -> int:
+    """Run what is missing of an experiment, and say where its report is.
+
+    Trials that have a record are not run again. Ctrl-C stops without loss: run the same command
+    again to go on.
+    """
+    if engine is not None:
+        overrides = (*overrides, f"run.engine={engine}")
+    prepared = prepare(file, overrides, only)
+    return _run(prepared, fresh=fresh, keep=keep)
+
+
+def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
+    from llmatrix.cli.live import face  # noqa: PLC0415 - rich, only when something is shown
+    from llmatrix.cli.preflight import preflight  # noqa: PLC0415
+    from llmatrix.cli.run_state import run_state  # noqa: PLC0415
+    from llmatrix.engines.protocol import Orders  # noqa: PLC0415
+    from llmatrix.engines.registry import engine  # noqa: PLC0415
+    from llmatrix.results.folder import open_store  # noqa: PLC0415
+    from llmatrix.results.records import finished  # noqa: PLC0415
+
+    plan, experiment = prepared.plan, prepared.plan.experiment
+    preflight(plan)
+    store = open_store(experiment.results.store, folder=prepared.loaded.path.parent)
+    done = frozenset() if fresh else frozenset(finished(store, experiment.name))
+    state = run_state(plan, done)
+    for line in summary(plan):
+        click.echo(line, err=True)
+    if state.reused:
+        click.echo(f"{state.reused} trials have a record already and are reused", err=True)
+    _write_experiment(prepared, store)
+    if state.reused < state.planned:
+        with _stop_on_interrupt() as stop, face(state) as tell:
+            try:
+                engine(experiment.run.engine).run(
+                    plan, store, Orders(done, keep), tell=tell, stop=stop
+                )
+            except Stopped:
+                raise Stopped(_stopped(state)) from None
+    return _tell_end(state, store, experiment.name)
+
+
+def _tell_end(state: RunState, store: Store, experiment: str) -> int:
+    measured = state.done - state.failed
+    told = f"{measured} of {state.planned} trials have a record"
+    if state.invalid:
+        told += f"; {state.invalid} of this run's are invalid"
+    if state.failed:
+        told += f"; {state.failed} failed, and the same command tries them again"
+    click.echo(told, err=True)
+    click.echo(f"next: llmatrix report {shlex.quote(f'{store.url}/{experiment}')}", err=True)
+    return LlmatrixError.exit_code if state.failed else 0
+
+
+def _stopped(state: RunState) -> str:
+    return (
+        f"stopped; {state.done} of {state.planned} trials are done and kept. "
+        f"Go on with the same command: {shlex.join(['llmatrix', *sys.argv[1:]])}"
+    )
+
+
+def _write_experiment(prepared: Prepared, store: Store) -> None:
+    """Keep beside the records what they belong to; the report shows it."""
+    plan, experiment = prepared.plan, prepared.plan.experiment
+    about = {
+        "version": 1,
+        "name": experiment.name,
+        "file": prepared.loaded.path.read_text(encoding="utf-8"),
+        "slo": experiment.slo.model_dump(exclude_none=True),
+        "seed": experiment.run.seed,
+        "factors": {f.path: [level.label for level in f.levels] for f in prepared.loaded.factors},
+        "plan": {"trials": [trial.id for trial in plan]},
+        "command": shlex.join(["llmatrix", *sys.argv[1:]]),
+    }
+    store.put(f"{experiment.name}/experiment.json", json.dumps(about, indent=1).encode())
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets; the second one interrupts at once."""
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("stopping; once more to stop at once", err=True)
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

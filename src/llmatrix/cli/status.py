@@ -1,0 +1,72 @@
+"""``llmatrix status``: how far an experiment is, and what stands on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from llmatrix.cli.options import experiment_options
+from llmatrix.cli.prepare import prepare
+from llmatrix.errors import StoreFault
+from llmatrix.plan.build import Plan
+from llmatrix.results.store import Store
+
+
+@click.command
+@experiment_options
+def command(file: Path, overrides: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Tell how far an experiment is, and what stands on this machine."""
+    from llmatrix.results.folder import open_store  # noqa: PLC0415 - only when a file is given
+
+    prepared = prepare(file, overrides, only)
+    store = open_store(prepared.plan.experiment.results.store, folder=prepared.loaded.path.parent)
+    for line in (*_records(prepared.plan, store), *_standing()):
+        click.echo(line)
+
+
+def _records(plan: Plan, store: Store) -> Iterator[str]:
+    from llmatrix.cli.wording import levels, verdict  # noqa: PLC0415
+    from llmatrix.results.records import read_failure, read_record  # noqa: PLC0415
+
+    name = plan.experiment.name
+    valid, invalid, failed, missing = 0, [], [], 0
+    for trial in plan:
+        try:
+            record = read_record(store, name, trial.id)
+        except KeyError:
+            try:
+                failure = read_failure(store, name, trial.id)
+            except KeyError:
+                missing += 1
+            else:
+                failed.append(f"{trial.id[:8]} {levels(trial)}: {verdict(failure)}")
+            continue
+        except StoreFault as fault:
+            failed.append(str(fault))
+            continue
+        if record.valid:
+            valid += 1
+        else:
+            invalid.append(f"{trial.id[:8]} {levels(trial)}: {verdict(record)}")
+    yield (
+        f"{name}: {len(plan)} trials: {valid} valid, {len(invalid)} invalid, "
+        f"{len(failed)} failed, {missing} missing"
+    )
+    yield from (f"  {line}" for line in (*invalid, *failed))
+    if missing or failed:
+        yield "  `llmatrix run` measures what is missing or failed"
+
+
+def _standing() -> Iterator[str]:
+    from llmatrix.stacks.local_site import sites  # noqa: PLC0415
+
+    for site in sites():
+        holder = site.holder()
+        if holder is not None:
+            yield f"{site.name}: a run is going on (pid {holder})"
+        elif site.kept:
+            yield f"{site.name}: kept up; `llmatrix gc --kept` ends it"
+        else:
+            yield f"{site.name}: left by an interrupted run; run it again, or `llmatrix gc`"

@@ -1,0 +1,290 @@
+"""One connection to the server: bytes out, an answer in, timed at the arrival of each read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import httptools
+
+from llmatrix.harness.native.answer import Exchange, one_line, text
+from llmatrix.harness.native.sse import EventParser, EventTooLargeError
+
+SERVER_HEADERS: Final = frozenset(
+    {
+        b"x-gateway-destination-endpoint-served",  # Gateway API Inference Extension
+        b"x-inference-pod",  # llm-d inference simulator
+        b"x-llmatrix-replica",  # our simulator
+    }
+)
+MAX_ERROR_BODY: Final = 64 * 1024
+_OK: Final = 200
+_FINAL_STATUS: Final = 200
+_RETRY_IDLE_NS: Final = 1_000_000_000
+_DROP_NS: Final = 100_000_000
+
+
+class Owner(Protocol):
+    """Whoever lends connections out."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """Take an exchange that ended, well or not."""
+
+    def idle(self, connection: Connection) -> None:
+        """Take a connection back that is fit for another request."""
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+
+    def again(self, exchange: Exchange) -> None:
+        """Send a request anew that met a connection which the server had let go."""
+
+
+class Connection(asyncio.Protocol):
+    """An HTTP/1.1 connection that carries one request at a time.
+
+    A failure of any kind ends the exchange with an error class and closes the connection; nothing
+    is raised. A request that meets a connection which had carried an answer, or been idle for a
+    second, and that is closed before any byte of an answer, was never read: the server had let the
+    connection go while the request was on its way. It is sent again, once, on a new connection.
+
+    Attributes:
+        dropped: whether the server closed this connection right after an answer, although that
+            answer's head did not say so (llama.cpp's server does, after each stream).
+    """
+
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.dropped = False
+        self._now = 0
+        self._idle_since = 0
+        self._answers = 0
+        self._answered = False
+        self._complete = False
+        self._keep = False
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the answer before."""
+        self._events: EventParser | None = None
+        self._body = bytearray()
+        self._type = b""
+        self._encoding = b""
+        self._location = b""
+        self._retry_after = b""
+        self._framed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream transport, by contract
+        self._idle_since = time.monotonic_ns()
+
+    def send(self, exchange: Exchange, parts: Sequence[bytes], timeout_s: float) -> None:
+        """Send a request; its end is told to the owner."""
+        assert self._transport is not None  # noqa: S101 - the pool gives out open connections
+        self._exchange = exchange
+        self._answered = self._complete = False
+        self._reset()
+        # Before the write: the server may have the bytes before the call is back.
+        exchange.sent = time.monotonic_ns()
+        self._transport.writelines(parts)
+        self._timer = self._loop.call_later(timeout_s, self._expire)
+
+    def data_received(self, data: bytes) -> None:
+        self._now = time.monotonic_ns()
+        if self._exchange is None:
+            self.close()
+            return
+        self._answered = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._malformed("the server switched to another protocol")
+        except httptools.HttpParserError as error:
+            self._malformed(f"malformed HTTP: {error}")
+        if self._complete:
+            self._end(keep=self._keep)
+        elif self._exchange.error is not None:
+            self._end(keep=False)
+
+    def _malformed(self, why: str) -> None:
+        """Note bytes that are no HTTP; after a whole answer they only cost the connection."""
+        self._keep = False
+        if not self._complete and self._exchange is not None:
+            self._exchange.fail("protocol", why)
+
+    def eof_received(self) -> None:
+        """Take the end of the stream, which for an unframed answer is its proper end."""
+        self._now = time.monotonic_ns()
+        self._note_drop()
+        self._ended_early("the server closed the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._now = time.monotonic_ns()
+        self._note_drop()
+        self._ended_early(f"the connection broke: {exc}" if exc else "the connection was closed")
+        self._transport = None
+        self._owner.lost(self)
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._complete:
+            return
+        key = name.lower()
+        if key == b"content-type":
+            self._type = value.lower()
+        elif key == b"content-encoding":
+            self._encoding = value.lower()
+        elif key in {b"content-length", b"transfer-encoding"}:
+            self._framed = True
+        elif key == b"location":
+            self._location = value
+        elif key == b"retry-after":
+            self._retry_after = value
+        elif key in SERVER_HEADERS and self._exchange is not None:
+            self._exchange.server = one_line(text(value))
+
+    def on_headers_complete(self) -> None:
+        exchange = self._exchange
+        status = self._parser.get_status_code()
+        if exchange is None or self._complete or status < _FINAL_STATUS:
+            return
+        exchange.status = status
+        if status != _OK:
+            return
+        if self._encoding not in {b"", b"identity"}:
+            exchange.fail("protocol", f"the answer is encoded ({text(self._encoding)}), unasked")
+        elif b"json" in self._type or b"html" in self._type:
+            self._events = None
+        else:
+            self._events = EventParser()
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None or self._complete or exchange.error is not None:
+            return
+        if self._events is None:
+            self._body += body[: MAX_ERROR_BODY - len(self._body)]
+            return
+        try:
+            for event in self._events.feed(body):
+                if exchange.error is None:
+                    exchange.take(event, self._now)
+        except EventTooLargeError as error:
+            exchange.fail("stream", str(error))
+
+    def on_message_complete(self) -> None:
+        if self._exchange is None or self._complete:
+            return
+        if self._parser.get_status_code() < _FINAL_STATUS:
+            self._reset()
+            return
+        self._judge("the stream ended before the answer was complete", cut=False)
+        self._complete = True
+        self._keep = self._exchange.error is None and self._parser.should_keep_alive()
+
+    def _judge(self, unfinished: str, *, cut: bool) -> None:
+        """Decide, at the end of an answer, whether it was one."""
+        exchange = self._exchange
+        if exchange is None or exchange.error is not None:
+            return
+        if exchange.status != _OK:
+            exchange.fail("http", self._http_detail(exchange.status))
+        elif self._events is None:
+            first = text(bytes(self._body)).partition("\n")[0]
+            exchange.fail("protocol", f"the answer is no stream of events: {first}")
+        else:
+            for event in () if cut else self._events.finish():
+                exchange.take(event, self._now)
+            if not exchange.finished:
+                exchange.fail("stream", unfinished)
+
+    def _http_detail(self, status: int | None) -> str:
+        first = text(bytes(self._body)).strip().partition("\n")[0]
+        extra = f" to {text(self._location)}" if self._location else ""
+        if self._retry_after:
+            extra += f" (retry after {text(self._retry_after)})"
+        return f"HTTP {status}{extra}: {first}" if first else f"HTTP {status}{extra}"
+
+    def _ended_early(self, why: str) -> None:
+        """End the exchange, if there is one, because no more bytes will come."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if exchange.status is not None:
+            self._judge(f"{why} before the answer was complete", cut=self._framed)
+        elif self._answered:
+            exchange.fail("protocol", f"{why} within the headers of the answer")
+        elif self._stale(exchange):
+            exchange.resent = True
+            self._release()
+            self.close()
+            self._owner.again(exchange)
+            return
+        else:
+            exchange.fail("connect", f"{why} before any answer")
+        self._end(keep=False)
+
+    def _note_drop(self) -> None:
+        """Tell a server that closes after each answer from one whose patience ended."""
+        if self._answers and not (self._exchange is not None and self._answered):
+            self.dropped |= self._now - self._idle_since < _DROP_NS
+
+    def _stale(self, exchange: Exchange) -> bool:
+        idle = (exchange.sent or 0) - self._idle_since
+        return not exchange.resent and (self._answers > 0 or idle >= _RETRY_IDLE_NS)
+
+    def _expire(self) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            state = "the stream stalled" if exchange.stamps else "no token came"
+            self._now = time.monotonic_ns()
+            self._fail("timeout", f"{state} within the time allowed")
+
+    def abort(self, error: str, detail: str) -> None:
+        """Give up on the exchange under way."""
+        self._now = time.monotonic_ns()
+        self._fail(error, detail)
+
+    def _fail(self, error: str, detail: str) -> None:
+        if self._exchange is not None:
+            self._exchange.fail(error, detail)
+            self._end(keep=False)
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._exchange = None
+
+    def _end(self, *, keep: bool) -> None:
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 - every caller has just looked
+        self._release()
+        exchange.end = self._now
+        if keep and not self.closed:
+            self._idle_since = self._now
+            self._answers += 1
+            self._owner.idle(self)
+        else:
+            self.close()
+        self._owner.ended(exchange)
+
+    def close(self) -> None:
+        """Close at once; what is unsent is dropped."""
+        if self._transport is not None:
+            self._transport.abort()

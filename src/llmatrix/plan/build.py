@@ -1,0 +1,246 @@
+"""Experiment to plan: treatments, trials, lanes and what they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.plan.digest import canonical, digest
+from llmatrix.plan.estimate import (
+    ASSUMED_STEP_S,
+    Estimate,
+    LaneEstimate,
+    StepSeconds,
+    total,
+)
+from llmatrix.plan.keys import Deployment, deployment, transition, trial_keys
+from llmatrix.plan.lanes import pack
+from llmatrix.plan.order import Block, Placed, split_plot
+from llmatrix.plan.resolve import Resolved, Resolver
+from llmatrix.plan.step import Step
+from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
+from llmatrix.plan.trial import Replicate, Trial
+from llmatrix.spec.experiment import Experiment, Replicates, Treatment
+from llmatrix.spec.load import Loaded
+
+Versions = Callable[[str, str], Mapping[str, str]]
+"""Kind of stack and name of harness to the versions of what measures."""
+
+_SEED_BITS = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Trials that run one after another on one site."""
+
+    blocks: tuple[Block, ...]
+
+    def numbers(self) -> Iterator[int]:
+        """Give the numbers of the lane's trials, in their order."""
+        for block in self.blocks:
+            yield from block.flat()
+
+
+class Plan:
+    """The trials of an experiment, in lanes. Trials are made when asked for.
+
+    A trial's number counts replicates within treatments within repetitions of deployments.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        versions: Versions,
+        *,
+        only: Mapping[str, frozenset[str]] | None = None,
+        step_seconds: Mapping[str, StepSeconds] | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.experiment: Experiment = loaded.experiment
+        self.replicates = _replicates(self.experiment)
+        self._versions = versions
+        self._step_s = {**ASSUMED_STEP_S, **(step_seconds or {})}
+        self._table: LevelTable = level_table(loaded)
+        self._resolver = Resolver(loaded, self._table)
+        self._combinations: list[Combination] = []
+        self._resolved: list[Resolved] = []
+        self._deployments: dict[Resolved, Deployment] = {}
+        self._collect(only or {})
+        fresh = self.experiment.run.isolation == "fresh"
+        blocks = split_plot(self._placed(), self.experiment.run.seed)
+        if fresh:
+            blocks = [Block(b.model, ((n,),)) for b in blocks for n in b.flat()]
+        packed = pack(blocks, self.experiment.run.parallelism, self._block_seconds)
+        self.lanes = tuple(Lane(tuple(each)) for each in packed)
+        self.lane_estimates = [self._estimate(lane) for lane in self.lanes]
+        self.estimate: Estimate = total(
+            self.lane_estimates, self.experiment.run.price_per_accelerator_hour
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The factors' paths, and those that only ``include`` sets, in the file's order."""
+        return self._table.paths
+
+    @property
+    def treatments(self) -> int:
+        """How many combinations of levels are measured."""
+        return len(self._combinations)
+
+    def __len__(self) -> int:
+        """Count the trials."""
+        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Give every trial, lane by lane, in its order."""
+        for lane in self.lanes:
+            yield from map(self.trial, lane.numbers())
+
+    def trial(self, number: int) -> Trial:
+        """Make the trial of a number."""
+        treatment = self._treatment_of(number)
+        replicate = Replicate(self._repetition_of(number), number % self.replicates.workloads)
+        resolved = self._resolved[treatment]
+        document = self._resolver.treatment(resolved)
+        versions = self._versions(document.stack.kind, document.workload.harness)
+        trial_id = self._id(resolved, replicate, versions)
+        standing = self._deployment(resolved, replicate.deployment).keys
+        levels = self._table.assignment(self._combinations[treatment])
+        seed = digest(self._resolver.workload_digest(resolved), *map(str, _pair(replicate)))
+        return Trial(
+            id=trial_id,
+            experiment=self.experiment.name,
+            levels={path: level.label for path, level in levels.items()},
+            treatment=document,
+            replicate=replicate,
+            versions=versions,
+            keys=trial_keys(standing, trial_id, fresh=self.experiment.run.isolation == "fresh"),
+            traffic_seed=int(seed, 16) % 2**_SEED_BITS,
+            estimate_s=self._resolver.workload_s[resolved[2]],
+        )
+
+    def distinct_stacks(self) -> Iterator[Treatment]:
+        """Give one treatment for each distinct pair of model and stack."""
+        seen: set[tuple[int, int]] = set()
+        for resolved in self._resolved:
+            if resolved[:2] not in seen:
+                seen.add(resolved[:2])
+                yield self._resolver.treatment(resolved)
+
+    def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
+        seen: dict[Resolved, int] = {}
+        for combination in combinations(self.loaded, self._table, only):
+            resolved = self._resolver.resolve(combination)
+            earlier = seen.setdefault(resolved, len(self._combinations))
+            if earlier != len(self._combinations):
+                raise self._twice(self._combinations[earlier], combination)
+            self._combinations.append(combination)
+            self._resolved.append(resolved)
+        if not self._combinations:
+            why = "--only selects none of them" if only else "`exclude` removes every one of them"
+            raise UserError(f"{self._matrix_place()}: matrix: no treatment is left: {why}.")
+
+    def _twice(self, one: Combination, other: Combination) -> SpecError:
+        told = [
+            ", ".join(f"{p}={level.label}" for p, level in self._table.assignment(c).items())
+            for c in (one, other)
+        ]
+        return SpecError(
+            Problem(
+                self._matrix_place(),
+                "matrix",
+                f"two treatments are the same: ({told[0]}) and ({told[1]}).",
+                "Remove one of them.",
+            )
+        )
+
+    def _matrix_place(self) -> Place:
+        return self.loaded.source.place(("matrix",))
+
+    def _placed(self) -> Iterator[Placed]:
+        for repetition in range(self.replicates.deployments):
+            for treatment, resolved in enumerate(self._resolved):
+                stands = self._deployment(resolved, repetition)
+                model, block, front = stands.keys[Step.MODEL], stands.block, stands.front
+                for replicate in range(self.replicates.workloads):
+                    number = self._number(treatment, Replicate(repetition, replicate))
+                    yield Placed(number, repetition, model, block, front)
+
+    def _number(self, treatment: int, replicate: Replicate) -> int:
+        each = self.replicates.workloads
+        return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
+
+    def _treatment_of(self, number: int) -> int:
+        return number // self.replicates.workloads % len(self._combinations)
+
+    def _repetition_of(self, number: int) -> int:
+        return number // (self.replicates.workloads * len(self._combinations))
+
+    def _deployment_of(self, number: int) -> Deployment:
+        resolved = self._resolved[self._treatment_of(number)]
+        return self._deployment(resolved, self._repetition_of(number))
+
+    def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
+        key = (resolved[0], resolved[1], repetition)
+        known = self._deployments.get(key)
+        if known is None:
+            stack = self._resolver.stack(resolved)
+            harness = self._resolver.workload(resolved).harness
+            known = deployment(
+                self.experiment.name,
+                self._resolver.model(resolved),
+                stack,
+                stack_version=self._versions(stack.kind, harness)["stack"],
+                repetition=repetition,
+            )
+            self._deployments[key] = known
+        return known
+
+    def _id(
+        self,
+        resolved: Resolved,
+        replicate: Replicate,
+        versions: Mapping[str, str],
+    ) -> str:
+        content = self._resolver.treatment_digest(resolved)
+        return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
+
+    def _block_seconds(self, block: Block) -> float:
+        kind = self._deployment_of(next(block.flat())).kind
+        workload_s, resolved, treatment_of = (
+            self._resolver.workload_s,
+            self._resolved,
+            self._treatment_of,
+        )
+        return sum(self._step_s[kind].values()) + sum(
+            workload_s[resolved[treatment_of(number)][2]] for number in block.flat()
+        )
+
+    def _estimate(self, lane: Lane) -> LaneEstimate:
+        sums = LaneEstimate()
+        fresh = self.experiment.run.isolation == "fresh"
+        standing: Deployment | None = None
+        for number in lane.numbers():
+            workload = self._resolved[self._treatment_of(number)][2]
+            wanted = self._deployment_of(number)
+            seconds = self._resolver.workload_s[workload]
+            if fresh or wanted is not standing:
+                for step in transition(None if fresh else standing, wanted):
+                    sums.transitions[step] = sums.transitions.get(step, 0) + 1
+                    seconds += self._step_s[wanted.kind].get(step, 0.0)
+            standing = wanted
+            sums.trials += 1
+            sums.seconds += seconds
+            sums.window_s += self._resolver.window_s[workload]
+            sums.accelerator_s += seconds * wanted.accelerators
+        return sums
+
+
+def _replicates(experiment: Experiment) -> Replicates:
+    asked = experiment.replicates
+    return asked if isinstance(asked, Replicates) else Replicates(workloads=asked)
+
+
+def _pair(replicate: Replicate) -> tuple[int, int]:
+    return replicate.deployment, replicate.workload

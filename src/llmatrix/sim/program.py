@@ -1,0 +1,140 @@
+"""The command line of the simulator: ``serve``, ``route``, ``presets``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from llmatrix.sim.picker_config import PickerConfig
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Simulated model servers and router: no model, no accelerator, latencies from a model."""
+
+
+def _picker(value: str) -> PickerConfig:
+    """Read ``--config``: a file, or ``none`` for a random choice."""
+    from llmatrix.sim import picker_config  # noqa: PLC0415 - `--help` needs no YAML
+
+    if value == "none":
+        return picker_config.RANDOM
+    try:
+        return picker_config.load(Path(value).read_text(encoding="utf-8"), value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{value} cannot be read: {error}") from None
+    except picker_config.PickerConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@command.command()
+@click.option("--model", required=True, help="Name of the served model; sets its size.")
+@click.option("--accelerator", default="H100", show_default=True)
+@click.option("--tensor-parallel-size", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--replicas", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the first replica, the others follow; 0 takes free ones.",
+)
+@click.option("--announce", type=_FILE, help="File to write when every replica is ready.")
+@click.option("--max-num-seqs", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--max-num-batched-tokens", type=click.IntRange(1), default=8192, show_default=True)
+@click.option("--block-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--kv-cache-tokens", type=click.IntRange(1), help="Default: what memory allows.")
+@click.option("--max-model-len", type=click.IntRange(2), default=32768, show_default=True)
+@click.option("--enable-prefix-caching/--no-enable-prefix-caching", default=True)
+@click.option("--startup-seconds", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
+def serve(**options: Any) -> None:
+    """Serve replicas of a simulated model in one process.
+
+    They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
+    prompts of token ids are taken as they are. Answers always have all the tokens asked for.
+    """
+    from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
+
+    router = options.pop("router_config")
+    picker = None if router is None else _picker(router)
+    if options["port"] and options["port"] + options["replicas"] > 65535:  # noqa: PLR2004
+        raise click.UsageError("the ports after --port do not go far enough for all replicas")
+    settings = server.Settings(
+        limits=scheduler.Limits(
+            *(
+                options.pop(name)
+                for name in (
+                    "max_num_seqs",
+                    "max_num_batched_tokens",
+                    "block_size",
+                    "enable_prefix_caching",
+                )
+            )
+        ),
+        tensor_parallel=options.pop("tensor_parallel_size"),
+        **options,
+    )
+    listening.log_to_stderr()
+    try:
+        engines = server.make_engines(settings)
+    except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
+        raise click.UsageError(str(error)) from None
+    if settings.announce is not None:
+        settings.announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
+    try:
+        listening.run(lambda stop: server.serve(settings, engines, picker, stop))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen at {settings.host}: {error}") from None
+
+
+@command.command()
+@click.option("--config", required=True, help="An EndpointPickerConfig file, or 'none'.")
+@click.option("--servers-file", type=_FILE, required=True, help="What `serve --announce` writes.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
+@click.option("--announce", type=_FILE, help="File to write when the router is ready.")
+def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
+    """Route requests to the replicas that a file names, following its changes."""
+    from llmatrix.sim import listening, routing  # noqa: PLC0415
+
+    picker = _picker(config)
+
+    async def run(stop: asyncio.Event) -> None:
+        await routing.route(
+            picker,
+            servers_file=servers_file,
+            host=host,
+            port=port,
+            announce_file=announce,
+            stop=stop,
+        )
+
+    listening.log_to_stderr()
+    if announce is not None:
+        announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
+    try:
+        listening.run(run)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen at {host}: {error}") from None
+
+
+@command.command()
+def presets() -> None:
+    """List accelerators and models that can be simulated, with their sources."""
+    from llmatrix.sim.presets import ACCELERATORS, MODELS  # noqa: PLC0415
+
+    for item in ACCELERATORS:
+        figures = f"{item.flops / 1e12:7.0f} TFLOP/s {item.bandwidth / 1e12:5.2f} TB/s"
+        click.echo(f"{item.name:36}{figures} {item.memory / 1e9:5.0f} GB  {item.source}")
+    for model in MODELS:
+        figures = f"{model.parameters / 1e9:7.2f} B, {model.active_parameters / 1e9:.2f} B active"
+        kv = f"{model.kv_bytes_per_token / 1024:5.0f} KiB KV/token"
+        click.echo(f"{model.name:36}{figures} {kv}  {model.source}")

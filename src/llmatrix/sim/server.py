@@ -1,0 +1,136 @@
+"""The simulated model server: N replicas in one process, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from llmatrix.sim import presets
+from llmatrix.sim.alarm import Alarms
+from llmatrix.sim.latency import kv_capacity, step_time
+from llmatrix.sim.listening import Listener, announce
+from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.replica import Replica
+from llmatrix.sim.router import Router
+from llmatrix.sim.scheduler import Engine, Limits
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class BadSetting(ValueError):
+    """Settings under which no server could start; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is served.
+
+    Attributes:
+        port: of the first replica, the others follow; 0 for free ports.
+        kv_cache_tokens: tokens of one replica's KV cache; None for what the accelerator leaves.
+        startup_seconds: how long replicas answer 503 before they are ready.
+        announce: file that is written when all are ready.
+    """
+
+    model: str
+    accelerator: str = "H100"
+    tensor_parallel: int = 1
+    replicas: int = 1
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: Limits = field(default_factory=Limits)
+    kv_cache_tokens: int | None = None
+    max_model_len: int = 32768
+    startup_seconds: float = 0.0
+    announce: Path | None = None
+
+
+def make_engines(settings: Settings) -> list[Engine]:
+    """Make the engine of each replica.
+
+    Raises:
+        UnknownPreset: no such accelerator or model.
+        DoesNotFit: the model does not fit in the accelerator's memory.
+        BadSetting: the KV cache holds less than one block.
+    """
+    accelerator = presets.accelerator(settings.accelerator)
+    model = presets.model(settings.model)
+    fits = kv_capacity(accelerator, model, settings.tensor_parallel)
+    kv_tokens = fits if settings.kv_cache_tokens is None else settings.kv_cache_tokens
+    if kv_tokens < 2 * settings.limits.block_size:
+        raise BadSetting(
+            f"a KV cache of {kv_tokens} tokens holds less than two blocks of "
+            f"{settings.limits.block_size}; give it more tokens or smaller blocks"
+        )
+    if model.approximated:
+        _LOG.info("model %s is approximated: %s", model.name, model.source)
+    times = step_time(accelerator, model, settings.tensor_parallel)
+    _LOG.info("each replica's KV cache holds %d tokens", kv_tokens)
+    return [Engine(settings.limits, times, kv_tokens) for _ in range(settings.replicas)]
+
+
+async def serve(
+    settings: Settings,
+    engines: Iterable[Engine],
+    router: PickerConfig | None,
+    stop: asyncio.Event,
+) -> None:
+    """Serve these engines until ``stop`` is set; with ``router`` also route, in this process.
+
+    Raises:
+        OSError: an address cannot be listened at.
+    """
+    loop = asyncio.get_running_loop()
+    alarms = Alarms(loop)
+    replicas = [
+        Replica(settings.model, engine, alarms, settings.max_model_len) for engine in engines
+    ]
+    if replicas[0].max_model_len < settings.max_model_len:
+        _LOG.info("sequences are limited to %d tokens: the KV cache", replicas[0].max_model_len)
+    listeners = [Listener(replica) for replica in replicas]
+    routing: Router | None = None
+    try:
+        urls = [
+            await listener.open(settings.host, settings.port + index if settings.port else 0)
+            for index, listener in enumerate(listeners)
+        ]
+        if await _stopped_within(stop, settings.startup_seconds):
+            return
+        for replica in replicas:
+            replica.ready = True
+        document: dict[str, object] = {
+            "pid": os.getpid(),
+            "model": settings.model,
+            "servers": urls,
+        }
+        if router is not None:
+            routing = Router(router)
+            routing.follow(urls)
+            listener = Listener(routing)
+            listeners.append(listener)
+            port = settings.port + settings.replicas if settings.port else 0
+            document["router"] = await listener.open(settings.host, port)
+            _LOG.info("routing at %s", document["router"])
+        if settings.announce is not None:
+            announce(settings.announce, document)
+        _LOG.info("serving %s at %s", settings.model, " ".join(urls))
+        await stop.wait()
+    finally:
+        if routing is not None:
+            routing.close()
+        for listener in listeners:
+            listener.close()
+        alarms.close()
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

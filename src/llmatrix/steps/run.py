@@ -1,0 +1,57 @@
+"""What the steps of one trial work on and hand to one another."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from llmatrix.harness.protocol import Harness
+from llmatrix.plan.keys import owned_steps
+from llmatrix.plan.step import Step
+from llmatrix.plan.trial import Trial
+from llmatrix.results.record import Attempt, Outcome, Record, StepOutcome
+from llmatrix.results.store import Store
+from llmatrix.stacks.protocol import Stack
+from llmatrix.stacks.site import Site
+from llmatrix.steps.events import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a step, in its own words."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class TrialRun:
+    """One trial on its way through the steps.
+
+    Attributes:
+        closes: whether the site is taken down after this trial (its lane ends, or it is fresh).
+        outcomes: of the steps so far, in this try.
+        changed: the steps applied since the last workload on this site.
+        attempts: the tries that failed.
+        log: the last lines of the log that explains the last failure.
+        record: as uploaded.
+    """
+
+    trial: Trial
+    site: Site
+    stack: Stack
+    harness: Harness
+    store: Store
+    stop: threading.Event
+    tell: Watch
+    lane: int = 0
+    closes: bool = True
+    outcomes: list[StepOutcome] = field(default_factory=list)
+    changed: set[Step] = field(default_factory=set)
+    attempts: list[Attempt] = field(default_factory=list)
+    log: str = ""
+    record: Record | None = None
+
+    def owns(self, step: Step) -> bool:
+        """Tell whether the trial's kind of stack does this step itself."""
+        return step in owned_steps(self.trial.treatment.stack)
