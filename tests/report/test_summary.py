@@ -37,8 +37,9 @@ class Figures:
                 self._store, self._record_of(self._shape, 1, levels, replicate, **changes), {}
             )
 
-    def summary(self, **slo: float) -> Summary:
-        write_manifest(self._store, Manifest(name=self._shape.name, slo=dict(slo)))
+    def summary(self, factors: dict[str, list[str]] | None = None, **slo: float) -> Summary:
+        manifest = Manifest(name=self._shape.name, slo=dict(slo), factors=factors or {})
+        write_manifest(self._store, manifest)
         return Summary(load(self._store, self._shape.name))
 
 
@@ -63,6 +64,14 @@ def test_treatments_gather_their_replicates_in_the_order_of_levels(
     assert none.estimate("ttft_ms_p50").n == 2
     assert none.withheld("ttft_ms_p99") == "p99 needs 662 samples; there are 180"
     assert [record.valid for record in summary.invalid] == [False]
+
+
+def test_levels_come_in_the_order_of_the_file_and_others_after_them(figures: Figures) -> None:
+    for picker in ("zeta", "alpha", "kv", "none"):
+        figures.add(picker, "100", 1.0)
+    summary = figures.summary({"stack.router.config": ["none", "zeta", "never run"]})
+    assert summary.levels_of(0) == ("none", "zeta", "alpha", "kv")
+    assert [t.levels[0] for t in summary.treatments] == ["none", "zeta", "alpha", "kv"]
 
 
 def test_levels_are_compared_only_where_all_were_measured(figures: Figures) -> None:

@@ -125,8 +125,8 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
     strength = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     tips = ["treatment:N", "what:N", "xs:N", "ys:N"]
     lines = (
-        _named("means")
-        .mark_line(strokeWidth=1.5, opacity=0.5)
+        _named("lines")
+        .mark_line(strokeWidth=1.5)
         .encode(
             x=x,
             y=y,
@@ -135,6 +135,11 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
             order="order:Q",
             opacity=alt.when(chosen).then(alt.value(0.5)).otherwise(alt.value(0.06)),
         )
+    )
+    plain_lines = (
+        _named("plain_lines")
+        .mark_line(strokeWidth=1.5, color="var(--line)")
+        .encode(x=x, y=y, detail="line:N", order="order:Q")
     )
     trials = (
         _named("trials")
@@ -158,7 +163,7 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
         .encode(x=x, y=y, color=colour, tooltip=tips, opacity=strength)
         .add_params(chosen)
     )
-    return alt.layer(lines, trials, invalid, means).properties(height=340)
+    return alt.layer(lines, plain_lines, trials, invalid, means).properties(height=340)
 
 
 def _ecdf() -> alt.LayerChart | alt.FacetChart:

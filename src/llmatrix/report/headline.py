@@ -146,6 +146,8 @@ def _over(common: int, every: int) -> str:
         return ""
     if common == every:
         return f", averaged over {every} workloads"
+    if common == 1:
+        return f", on the one of {every} workloads that is valid for all"
     return f", averaged over the {common} of {every} workloads that are valid for all"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from llmatrix.analysis.definitions import METRICS
 from llmatrix.analysis.replicates import Estimate
 
 WITHHELD: Final = "\u2013"
@@ -77,32 +78,6 @@ _KEY: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What is declared of a metric where it is defined."""
-
-    title: str
-    unit: str
-    definition: str
-    better: str
-
-
-_TABLE: Final = {
-    "prefix_cache_hit_ratio": Declared("Prefix cache hits", "", "", "higher"),
-    "server_share_max": Declared("Share of the busiest replica", "", "", "lower"),
-    "requests_failed": Declared("Requests failed", "", "", "lower"),
-    "requests_completed": Declared("Requests completed", "", "", "neither"),
-    "requests_per_s": Declared("Completed requests", "1/s", "", "higher"),
-    "output_tokens_per_s_per_accelerator": Declared("", "tokens/s", "", "higher"),
-    "output_tokens_per_s_per_user": Declared("", "tokens/s", "", "higher"),
-}
-
-
-def _declared(name: str) -> Declared | None:
-    """Look a metric up where metrics are defined."""
-    return _TABLE.get(name)
-
-
 def shown_metrics(names: Iterable[str]) -> list[Shown]:
     """Give how to show each metric of ``names``: those of the short labels first."""
     every = dict.fromkeys(names)
@@ -111,7 +86,7 @@ def shown_metrics(names: Iterable[str]) -> list[Shown]:
 
 
 def _shown(name: str) -> Shown:
-    declared = _declared(name)
+    declared = METRICS.get(name)
     if declared is None:
         return _derived(name)
     return Shown(

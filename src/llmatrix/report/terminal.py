@@ -139,14 +139,17 @@ def _footnotes(summary: Summary) -> Iterator[Text]:
 
 
 def withheld(summary: Summary) -> list[str]:
-    """Give each reason for a withheld figure, once."""
-    found = (
-        f"{metric.label}: {reason}"
-        for metric in summary.key_metrics
-        for treatment in summary.treatments
-        if (reason := treatment.withheld(metric.name))
-    )
-    return [plain(text) for text in dict.fromkeys(found)][:LISTED]
+    """Give each reason for withheld figures once, after the metrics that it withholds.
+
+    What follows a semicolon (how many samples there were) differs from trial to trial and is
+    left to the heads of single figures.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for metric in summary.key_metrics:
+        for treatment in summary.treatments:
+            reason = (treatment.withheld(metric.name) or "").partition(";")[0]
+            labels.setdefault(reason, {})[metric.label] = None
+    return [plain(f"{', '.join(part)}: {reason}") for reason, part in labels.items() if reason]
 
 
 def _note(text: str) -> Text:

@@ -138,7 +138,13 @@
     const shape = data.charts.scatter.layer[0].encoding;
     const crosses = points.some((p) => !p.valid) ? " Crosses are invalid trials." : "";
     caption(figure, `Large dots are treatments, small ones their trials.${crosses}${load < 0 ? "" : ` Lines follow ${factors[load].name}.`} Choose a legend entry to single it out.`);
-    return draw(figure, "scatter", { trials: points.filter((p) => p.valid), invalid: points.filter((p) => !p.valid), means },
+    // Lines along the load would cross its own colours, so there they are plain.
+    const along = load < 0 ? [] : means;
+    const plain = c === String(load);
+    return draw(figure, "scatter", {
+      lines: plain ? [] : along, plain_lines: plain ? along : [], means,
+      trials: points.filter((p) => p.valid), invalid: points.filter((p) => !p.valid),
+    },
       { x: withAxis(x, shape.x), y: withAxis(y, shape.y), color: colourEncoding(shape.color, c) },
       `${metrics[my].title} against ${metrics[mx].title}, one point per treatment; the table of treatments has the figures.`);
   }
