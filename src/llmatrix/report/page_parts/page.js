@@ -109,7 +109,8 @@
   }
   function withAxis(change, encoding) {
     const scale = { ...encoding.scale };
-    if (change.type) scale.type = change.type;
+    // A nice logarithmic domain reaches to the next power of ten, mostly empty.
+    if (change.type) Object.assign(scale, { type: change.type, nice: false });
     return { title: change.title, scale };
   }
 
