@@ -16,11 +16,11 @@ import pytest
 from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
+from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.plan.step import Step
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
 from llmatrix.results.records import write_failure, write_record
-from llmatrix.results.requests import REQUEST_COLUMNS, arrow_schema
 
 
 @dataclass
@@ -59,7 +59,11 @@ def latency_scale(levels: Mapping[str, str]) -> float:
 
 
 def document_of(levels: Mapping[str, str]) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": {"name": "m"}, "stack": {}, "workload": {}}
+    document: dict[str, Any] = {
+        "model": {"name": "m"},
+        "stack": {"kind": "simulated"},
+        "workload": {},
+    }
     for path, level in levels.items():
         at = document
         *folders, leaf = path.split(".")

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from llmatrix.errors import StoreFault
+from llmatrix.plan.step import Step
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.manifest import Manifest, read_manifest, write_manifest
-from llmatrix.results.record import Failure, Record
+from llmatrix.results.record import Failure, Outcome, Record, StepOutcome
 from llmatrix.results.records import (
     READERS,
+    applied_seconds,
     files_under,
     finished,
     read_failure,
@@ -223,3 +225,20 @@ def test_a_killed_writer_leaves_every_record_whole_beside_its_own_files(tmp_path
             assert record.files["requests.parquet"].sha256 == hashlib.sha256(content).hexdigest()
             whole += 1
     assert whole > 0
+
+
+def test_earlier_applied_steps_tell_their_median_seconds(
+    store: FolderStore, synthetic: Any, record_of: Callable[..., Record]
+) -> None:
+    for number, seconds in enumerate((2.0, 3.0, 40.0)):
+        step = StepOutcome(step=Step.SERVER, outcome=Outcome.APPLIED, seconds=seconds, key="k")
+        kept = StepOutcome(step=Step.ROUTER, outcome=Outcome.UNCHANGED, seconds=0.1, key="k")
+        record = record_of(synthetic(), number, {"workload.output_len": str(number)}, 0)
+        record = record.model_copy(update={"trial": f"{number:020x}", "steps": [step, kept]})
+        write_record(store, record, {})
+    told = applied_seconds(store, synthetic().name)
+    assert told == {"simulated": {Step.SERVER: 3.0}}
+
+
+def test_an_experiment_without_records_tells_no_seconds(store: FolderStore) -> None:
+    assert applied_seconds(store, "never-run") == {}

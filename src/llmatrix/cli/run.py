@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import signal
 import sys
@@ -65,7 +64,7 @@ def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
         click.echo(line, err=True)
     if state.reused:
         click.echo(f"{state.reused} trials have a record already and are reused", err=True)
-    _write_experiment(prepared, store)
+    _write_manifest(prepared, store)
     if state.reused < state.planned:
         with _stop_on_interrupt() as stop, face(state) as tell:
             try:
@@ -96,20 +95,27 @@ def _stopped(state: RunState) -> str:
     )
 
 
-def _write_experiment(prepared: Prepared, store: Store) -> None:
+def _write_manifest(prepared: Prepared, store: Store) -> None:
     """Keep beside the records what they belong to; the report shows it."""
-    plan, experiment = prepared.plan, prepared.plan.experiment
-    about = {
-        "version": 1,
-        "name": experiment.name,
-        "file": prepared.loaded.path.read_text(encoding="utf-8"),
-        "slo": experiment.slo.model_dump(exclude_none=True),
-        "seed": experiment.run.seed,
-        "factors": {f.path: [level.label for level in f.levels] for f in prepared.loaded.factors},
-        "plan": {"trials": [trial.id for trial in plan]},
-        "command": shlex.join(["llmatrix", *sys.argv[1:]]),
-    }
-    store.put(f"{experiment.name}/experiment.json", json.dumps(about, indent=1).encode())
+    from llmatrix.results.manifest import (  # noqa: PLC0415 - only a run writes it
+        Manifest,
+        PlannedTrials,
+        write_manifest,
+    )
+
+    experiment = prepared.plan.experiment
+    write_manifest(
+        store,
+        Manifest(
+            name=experiment.name,
+            file=prepared.loaded.path.read_text(encoding="utf-8"),
+            slo=experiment.slo.model_dump(exclude_none=True),
+            seed=experiment.run.seed,
+            factors={f.path: [level.label for level in f.levels] for f in prepared.loaded.factors},
+            plan=PlannedTrials(trials=[trial.id for trial in prepared.whole]),
+            command=shlex.join(["llmatrix", *sys.argv[1:]]),
+        ),
+    )
 
 
 @contextlib.contextmanager

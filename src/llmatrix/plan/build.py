@@ -45,6 +45,9 @@ class Lane:
 class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
+    ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
+    it does not tell is assumed.
+
     A trial's number counts replicates within treatments within repetitions of deployments.
     """
 
@@ -60,7 +63,8 @@ class Plan:
         self.experiment: Experiment = loaded.experiment
         self.replicates = _replicates(self.experiment)
         self._versions = versions
-        self._step_s = {**ASSUMED_STEP_S, **(step_seconds or {})}
+        seen = step_seconds or {}
+        self._step_s = {kind: {**s, **seen.get(kind, {})} for kind, s in ASSUMED_STEP_S.items()}
         self._table: LevelTable = level_table(loaded)
         self._resolver = Resolver(loaded, self._table)
         self._combinations: list[Combination] = []

@@ -31,13 +31,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.errors import StoreFault
 from llmatrix.plan.step import Step
 from llmatrix.results.levels import complete, factors_of, unnamed_factors
 from llmatrix.results.manifest import Manifest, read_manifest
 from llmatrix.results.record import Failure, Record
 from llmatrix.results.records import read_failure, read_record
-from llmatrix.results.requests import REQUEST_COLUMNS, arrow_schema
 from llmatrix.results.store import Store
 
 if TYPE_CHECKING:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from llmatrix.errors import StoreFault
-from llmatrix.results.record import Failure, Record, StoredFile
+from llmatrix.plan.step import STACK_STEPS, Step
+from llmatrix.results.record import Failure, Outcome, Record, StoredFile
 from llmatrix.results.store import Store
 
 READERS: Final[dict[int, Callable[[dict[str, Any]], Record]]] = {1: Record.model_validate}
@@ -118,6 +121,29 @@ def read_record(store: Store, experiment: str, trial: str) -> Record:
             f"to the folder it lies in; move it back or delete it"
         )
     return record
+
+
+def applied_seconds(
+    store: Store, experiment: str, *, most: int = 200
+) -> dict[str, dict[Step, float]]:
+    """Tell how long applied steps took in earlier trials: kind of stack → step → median seconds.
+
+    At most ``most`` records are read; those that cannot be read tell nothing.
+    """
+    seconds: dict[tuple[str, Step], list[float]] = {}
+    for trial in islice(store.folders(f"{experiment}/"), most):
+        try:
+            record = read_record(store, experiment, trial)
+        except (KeyError, StoreFault):
+            continue
+        for each in record.steps:
+            if each.outcome is Outcome.APPLIED and each.step in STACK_STEPS:
+                kind = str(record.document["stack"]["kind"])
+                seconds.setdefault((kind, each.step), []).append(each.seconds)
+    told: dict[str, dict[Step, float]] = {}
+    for (kind, step), found in seconds.items():
+        told.setdefault(kind, {})[step] = median(found)
+    return told
 
 
 def read_failure(store: Store, experiment: str, trial: str) -> Failure:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
+from llmatrix.sim import BEHAVIOUR
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.stacks import SimulatedStack
 from llmatrix.stacks import processes, serving, startup
@@ -32,7 +33,7 @@ class Simulated:
     """Implements ``protocol.Stack`` with the programs of ``llmatrix.sim``."""
 
     kind: ClassVar[str] = "simulated"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = BEHAVIOUR
 
     def preflight(self, treatment: Treatment) -> None:
         from llmatrix.stacks import simulated_checks  # noqa: PLC0415 - reads in the simulator
