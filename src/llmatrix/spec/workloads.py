@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from llmatrix.spec.base import Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration, Rate
@@ -83,6 +83,12 @@ class _Traffic(Section):
     """Chooses prompts and arrivals, together with the replicate."""
     harness: Literal["native"] = "native"
     """The program that sends the traffic and times the answers."""
+
+    @model_validator(mode="after")
+    def _chat_takes_text(self) -> Self:
+        if self.api == "chat" and self.prompt == "token-ids":
+            raise ValueError("api: chat takes text, not token ids; set prompt: text as well")
+        return self
 
 
 class RandomWorkload(_Traffic):
