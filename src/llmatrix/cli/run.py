@@ -25,7 +25,9 @@ from llmatrix.results.store import Store
 @experiment_options
 @click.option("--engine", metavar="NAME", help="Carry the trials by this engine, not the file's.")
 @click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
-@click.option("--keep", is_flag=True, help="Leave the last deployment up; `llmatrix gc` ends it.")
+@click.option(
+    "--keep", is_flag=True, help="Leave the last deployment up; `llmatrix gc --kept` ends it."
+)
 def command(
     file: Path,
     overrides: tuple[str, ...],

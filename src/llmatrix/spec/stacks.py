@@ -72,7 +72,9 @@ class SimulatedStack(Section):
     tensor_parallel: PositiveInt = 1
     """Accelerators that share one replica."""
     engine: SimulatedEngine = SimulatedEngine()
+    """Knobs of each model server."""
     router: Router = Router()
+    """What chooses a replica for each request."""
 
     @property
     def accelerators(self) -> int:
@@ -147,6 +149,7 @@ class ProcessStack(Section):
     env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
     """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
     ready: Ready = Ready()
+    """When the server counts as ready."""
     metrics_path: str | None = "/metrics"
     """Path of the Prometheus endpoint; null where the server has none."""
     reset_prefix_cache: bool = False

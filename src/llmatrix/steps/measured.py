@@ -63,7 +63,8 @@ def judge(
     requests = pq.read_table(folder / "requests.parquet")
     window_s, stack = measurement.window_s, trial.treatment.stack
     summary = metrics.summarise(requests, window_s=window_s, accelerators=stack.accelerators)
-    load = trial.treatment.workload.load
+    workload = trial.treatment.workload
+    load = workload.load
     checks = validity.judge(
         requests,
         window_s=window_s,
@@ -71,10 +72,12 @@ def judge(
             rate=load.rate if isinstance(load, OpenLoop) else None,
             arrivals=load.arrivals if isinstance(load, OpenLoop) else "poisson",
             concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
+            api=workload.api,
         ),
         observed=validity.Observed(
             loop_lag_ms_p99=measurement.loop_lag_ms_p99,
             client_cpu=measurement.client_cpu,
+            connections_opened=measurement.connections_opened,
             cache_clean=hygiene.clean,
             cache_detail=hygiene.detail,
             restarts=0,
