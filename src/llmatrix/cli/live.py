@@ -124,7 +124,7 @@ def _ended_table(state: RunState, rows: int) -> Table:
     for trial, result in state.ended[-rows:]:
         figures = [_figure(result, name) for _, name, _ in _FIGURES]
         style = "" if isinstance(result, Record) and result.valid else "red"
-        told = [trial.levels.get(path, "") for path in paths]
+        told = [Text(trial.levels.get(path, ""), overflow="ellipsis") for path in paths]
         table.add_row(*told, *figures, Text(verdict(result), style=style, overflow="ellipsis"))
     return table
 
