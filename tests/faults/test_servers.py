@@ -8,6 +8,7 @@ import socket
 import sys
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from llmatrix.stacks.local_site import sites
@@ -54,8 +55,6 @@ def measured_before(place: Place, server: Server) -> dict[str, Any]:
 
 
 def rows(place: Place, trial: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     file = place.folder / "results/small" / trial / "requests.parquet"
     found: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return found

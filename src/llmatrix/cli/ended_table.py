@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -101,7 +102,8 @@ def ended_table(ended: Sequence[Ended], width: int) -> Table:
         labels = [Text(trial.levels.get(path, "")) for path in paths[: len(fits.labels)]]
         style = "" if isinstance(result, Record) and result.valid else "red"
         figures = [figure(result, name) for _, name, _ in FIGURES[: fits.figures]]
-        table.add_row(*labels, *(["…"] if hidden else []), *figures, Text(told, style=style))
+        word = told if fits.verdict >= min(len(told), 2 * _VERDICT) else re.split(r"\W", told)[0]
+        table.add_row(*labels, *(["…"] if hidden else []), *figures, Text(word, style=style))
     return table
 
 

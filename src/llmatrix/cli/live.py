@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from types import TracebackType
@@ -22,8 +23,9 @@ from llmatrix.steps.events import Event, TrialEnded, TrialRetried, TrialStarted,
 
 _BAR: Final = 24
 _WIDE: Final = 80
-_AROUND: Final = 4
-"""Lines around trials and lanes: two of headings, the total, and one for the cursor."""
+_AROUND: Final = 5
+"""Lines around trials and lanes: two of headings, stopping, the total, and one for the cursor."""
+_STOPPING: Final = "stopping; once more to stop at once"
 _LEAST: Final = 4
 
 
@@ -41,6 +43,9 @@ class Face(Protocol):
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
+
+    def stopping(self) -> None:
+        """Show that the run is being stopped; called from a signal handler, so takes no lock."""
 
 
 def face(state: RunState) -> Face:
@@ -75,6 +80,10 @@ class PlainLines:
             case _:
                 pass
 
+    def stopping(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{_STOPPING}\n".encode())
+
     def _line(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")
         with contextlib.suppress(BrokenPipeError):  # whoever read the log stopped; the run goes on
@@ -86,6 +95,7 @@ class LiveTable:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
+        self._stopping = False
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._picture)
 
@@ -101,6 +111,9 @@ class LiveTable:
         if isinstance(event, Warned):  # stays above the table, whole
             self._console.print(Text(f"warning: {event.message}", style="yellow"))
 
+    def stopping(self) -> None:
+        self._stopping = True
+
     def _picture(self) -> RenderableType:
         width, height = self._console.size
         lanes = [(i, ln) for i, ln in sorted(self._state.lanes.items()) if ln.trial is not None]
@@ -112,6 +125,7 @@ class LiveTable:
             *([ended_table(ended, width)] if ended else []),
             *(_lane_line(index, lane, width) for index, lane in shown),
             *([Text(f"… and {counted(more, 'more lane')}", style="dim")] if more else []),
+            *([Text(_STOPPING, style="yellow")] if self._stopping else []),
             _total_line(self._state, width),
         )
 

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -76,7 +76,7 @@ def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
         )
     _write_manifest(prepared, store)
     if state.reused < state.planned:
-        with _stop_on_interrupt() as stop, face(state) as tell:
+        with face(state) as tell, _stop_on_interrupt(tell.stopping) as stop:
             try:
                 engine(experiment.run.engine).run(
                     plan, store, Orders(done, keep), tell=tell, stop=stop
@@ -129,7 +129,7 @@ def _write_manifest(prepared: Prepared, store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
+def _stop_on_interrupt(told: Callable[[], None]) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C, SIGTERM or a closed terminal sets; the second one ends at once."""
     stop = threading.Event()
 
@@ -140,7 +140,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         stop.set()
         if number == signal.SIGHUP:
             _write_nowhere()
-        click.echo("stopping; once more to stop at once", err=True)
+        told()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a run goes on
