@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ BLOCK = re.compile(r"^( *)```yaml\n(\1# experiment\n.*?)^\1```", re.MULTILINE | 
 def experiments(page: str) -> list[tuple[int, str]]:
     """Give the experiments on a page with the lines at which they begin."""
     return [
-        (page.count("\n", 0, match.start()) + 2, re.sub(rf"^{match[1]}", "", match[2], flags=re.M))
+        (page.count("\n", 0, match.start()) + 2, textwrap.dedent(match[2]))
         for match in BLOCK.finditer(page)
     ]
 
@@ -47,8 +48,9 @@ def test_every_experiment_on_every_page_loads(pages: dict[Path, str], folder: Pa
 
 
 def test_only_marked_blocks_are_taken() -> None:
-    page = "x\n```yaml\n# experiment\nname: a\n```\n```yaml\nname: b\n```\n  ```yaml\n  # experiment\n  name: c\n  ```\n"
+    marked = "```yaml\n# experiment\nname: a\n```\n"
+    page = f"x\n{marked}```yaml\nname: b\n```\n{textwrap.indent(marked, '  ')}"
     assert experiments(page) == [
         (3, "# experiment\nname: a\n"),
-        (10, "# experiment\nname: c\n"),
+        (10, "# experiment\nname: a\n"),
     ]

@@ -40,10 +40,9 @@ def broken(file: Path, page: str, pages: dict[Path, str]) -> list[str]:
     for link in links(page):
         path, _, anchor = link.partition("#")
         target = (file.parent / path).resolve() if path else file
-        inside = target.is_relative_to(ROOT)
-        if not inside or not target.exists():
-            wrong.append(link)
-        elif anchor and target in pages and anchor not in anchors(pages[target]):
+        there = target.is_relative_to(ROOT) and target.exists()
+        known = not anchor or target not in pages or anchor in anchors(pages[target])
+        if not (there and known):
             wrong.append(link)
     return wrong
 
