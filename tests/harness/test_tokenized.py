@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmatrix.errors import UserError
 from llmatrix.harness.native.prompts import Prompts
 from llmatrix.harness.native.tokenized import TokenizerError, tokenizer_words
+from llmatrix.harness.registry import harness
+from llmatrix.spec.experiment import Treatment
 
-installed = importlib.util.find_spec("tokenizers") is not None
 
-
-@pytest.mark.skipif(installed, reason="the tokenizers package is installed")
-def test_a_missing_library_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match="pip install tokenizers"):
+def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(TokenizerError, match=r"pip install 'llmatrix\[tokenizers\]'"):
         tokenizer_words(tmp_path)
 
 
@@ -73,3 +74,22 @@ def test_a_folder_without_tokenizer_is_told(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError, match="is no tokenizer"):
         tokenizer_words(tmp_path)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    treatment = Treatment.model_validate(
+        {
+            "model": {"name": "m", "tokenizer": str(tmp_path)},
+            "stack": {"kind": "simulated"},
+            "workload": {
+                "kind": "random",
+                "question_len": 8,
+                "output_len": 4,
+                "load": {"rate": 1},
+                "prompt": "text",
+            },
+        }
+    )
+    with pytest.raises(UserError, match="is no tokenizer"):
+        harness("native").preflight(treatment)

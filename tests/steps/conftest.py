@@ -123,6 +123,9 @@ class ScriptedHarness:
     runs: int = 0
     failures: list[StepFailure] = field(default_factory=list)
 
+    def preflight(self, treatment: Treatment) -> None:
+        del treatment
+
     def run(
         self, job: Job, *, progress: Callable[[Progress], None], stop: threading.Event
     ) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+from llmatrix.errors import Problem, SpecError
 from llmatrix.plan.digest import digest
 from llmatrix.plan.estimate import workload_seconds
 from llmatrix.plan.treatments import Combination, LevelTable
@@ -23,9 +24,13 @@ class Resolver:
     def __init__(self, loaded: Loaded, table: LevelTable) -> None:
         self.workload_s = array("d")
         self.window_s = array("d")
-        self._models = Variants("model", loaded, table)
+        self._loaded = loaded
+        self._table = table
+        self._with_tokenizer = bytearray()
+        self._as_text = bytearray()
+        self._models = Variants("model", loaded, table, self._note_model)
         self._stacks = Variants("stack", loaded, table)
-        self._workloads = Variants("workload", loaded, table, self._time)
+        self._workloads = Variants("workload", loaded, table, self._note_workload)
 
     def resolve(self, combination: Combination) -> Resolved:
         """Give the model, stack and workload that a combination selects.
@@ -33,11 +38,11 @@ class Resolver:
         Raises:
             SpecError: the levels do not go together; it names their places in the file.
         """
-        return (
-            self._models.number(combination),
-            self._stacks.number(combination),
-            self._workloads.number(combination),
-        )
+        model, stack = self._models.number(combination), self._stacks.number(combination)
+        workload = self._workloads.number(combination)
+        if self._as_text[workload] and not self._with_tokenizer[model]:
+            raise self._no_tokenizer(combination)
+        return model, stack, workload
 
     def model(self, resolved: Resolved) -> Model:
         """Give the model section."""
@@ -68,6 +73,24 @@ class Resolver:
             self._models.digest(model), self._stacks.digest(stack), self._workloads.digest(workload)
         )
 
-    def _time(self, workload: Workload) -> None:
+    def _note_model(self, model: Model) -> None:
+        self._with_tokenizer.append(model.tokenizer is not None)
+
+    def _note_workload(self, workload: Workload) -> None:
+        self._as_text.append(workload.prompt == "text")
         self.workload_s.append(workload_seconds(workload))
         self.window_s.append(workload.duration)
+
+    def _no_tokenizer(self, combination: Combination) -> SpecError:
+        told = ", ".join(
+            f"{p}={level.label}" for p, level in self._table.assignment(combination).items()
+        )
+        where = f"in the combination {told}: " if told else ""
+        return SpecError(
+            Problem(
+                self._loaded.source.place(("workload", "prompt")),
+                "workload.prompt",
+                f"{where}text prompts of an exact length need model.tokenizer.",
+                "Name a tokenizer's folder, or write tokenizer: words for a simulated server.",
+            )
+        )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
-from llmatrix.spec.base import Section
+from llmatrix.spec.base import NamedTokenizer, Section
 from llmatrix.spec.stacks import Stack
 from llmatrix.spec.units import PositiveDuration
 from llmatrix.spec.workloads import Workload
@@ -22,8 +22,8 @@ class Model(Section):
     """As the server is asked for it, usually a Hugging Face id."""
     vocab_size: Annotated[int, Field(ge=16)] = 32000
     """Token ids of prompts are drawn below this."""
-    tokenizer: str | None = None
-    """Folder of a tokenizer (tokenizer.json) for text prompts; `words` for simulated servers."""
+    tokenizer: NamedTokenizer | None = None
+    """Folder with a tokenizer.json, for text prompts; `words` for simulated servers."""
 
 
 class Replicates(Section):

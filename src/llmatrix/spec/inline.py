@@ -7,7 +7,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from llmatrix.errors import Place, Problem
-from llmatrix.spec.base import FileText, inline_document, read_named_file
+from llmatrix.spec.base import (
+    FileText,
+    TokenizerFolder,
+    inline_document,
+    read_named_file,
+    read_tokenizer_folder,
+)
 from llmatrix.spec.faults import sentence
 from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types, free_mapping, members, nearest
@@ -32,6 +38,8 @@ class Inliner:
             if isinstance(node.value, str):
                 return self._file(node.value, node.place, path)
             return inline_document(node.plain()) if isinstance(node.value, dict) else node.plain()
+        if TokenizerFolder in types and isinstance(node.value, str) and node.value != "words":
+            return self._tokenizer(node.value, node.place, path)
         if not isinstance(node.value, dict):
             return node.plain()
         below, free = members(types), free_mapping(types) or ()
@@ -39,6 +47,14 @@ class Inliner:
             key: self.plain(entry.node, below.get(key, free), f"{path}.{key}")
             for key, entry in node.value.items()
         }
+
+    def _tokenizer(self, name: str, place: Place, path: str) -> dict[str, str] | str:
+        try:
+            return read_tokenizer_folder(name, self.folder)
+        except ValueError as error:
+            advice = "write the path of a tokenizer's folder, or words for a simulated server."
+            self.problems.append(sentence(place, path, str(error), advice))
+            return "words"  # stands in, so that the rest can still be checked
 
     def _file(self, name: str, place: Place, path: str) -> dict[str, str]:
         if name not in self._read:

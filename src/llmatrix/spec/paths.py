@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from llmatrix.spec.base import FileText, Section
+from llmatrix.spec.base import NamedContent, Section
 from llmatrix.spec.experiment import Experiment, Treatment
 
 SECTIONS: Final = ("model", "stack", "workload")
@@ -55,7 +55,9 @@ def fields(model: type[Section]) -> Mapping[str, Types]:
 
 def is_section(kind: Any) -> bool:
     """Tell whether a type has fields of its own that a path can lead to."""
-    return isinstance(kind, type) and issubclass(kind, Section) and kind is not FileText
+    return (
+        isinstance(kind, type) and issubclass(kind, Section) and not issubclass(kind, NamedContent)
+    )
 
 
 def kind_of(model: Any) -> str | None:
