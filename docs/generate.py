@@ -65,6 +65,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     float: "number",
     bool: "`true` or `false`",
     base.FileText: "path of a file, or the document itself",
+    base.TokenizerFolder: "path of a folder",
 }
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
