@@ -73,6 +73,9 @@ class ScriptedStack:
     left: list[list[str]] = field(default_factory=list)
     removed: int = 0
 
+    def check(self, treatment: Treatment) -> None:
+        del treatment
+
     def preflight(self, treatment: Treatment) -> None:
         del treatment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -78,7 +79,8 @@ class PlainLines:
 
     def _line(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")
-        print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
+        with contextlib.suppress(BrokenPipeError):  # whoever read the log stopped; the run goes on
+            print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
 
 
 class LiveTable:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from llmatrix.cli.options import experiment_options
+from llmatrix.cli.preflight import check
 from llmatrix.cli.prepare import prepare
 from llmatrix.cli.wording import duration
 from llmatrix.plan.build import Plan
@@ -35,6 +36,7 @@ def command(
 ) -> None:
     """Show treatments, deployments, order and cost; start nothing."""
     plan = prepare(file, overrides, only).plan
+    check(plan)
     if as_json:
         _print_json(plan)
     else:

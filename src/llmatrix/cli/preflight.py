@@ -7,6 +7,16 @@ from llmatrix.plan.build import Plan
 from llmatrix.stacks.registry import stack
 
 
+def check(plan: Plan) -> None:
+    """Ask stacks whether what the plan asks of them can work at all; asks nothing of the machine.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for treatment in plan.distinct_stacks():
+        stack(treatment.stack.kind).check(treatment)
+
+
 def preflight(plan: Plan) -> None:
     """Ask stacks and harnesses whether what the plan asks of them can work here.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Final, NoReturn
 
 import click
 
@@ -19,6 +21,8 @@ from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.run_state import RunState
 from llmatrix.errors import LlmatrixError, Stopped
 from llmatrix.results.store import Store
+
+_SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
 
 
 @click.command
@@ -122,19 +126,40 @@ def _write_manifest(prepared: Prepared, store: Store) -> None:
 
 @contextlib.contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets; the second one interrupts at once."""
+    """Give an event that Ctrl-C, SIGTERM or a closed terminal sets; the second one ends at once."""
     stop = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         if stop.is_set():
-            raise KeyboardInterrupt
+            _end_at_once()
         stop.set()
+        if number == signal.SIGHUP:
+            _write_nowhere()
         click.echo("stopping; once more to stop at once", err=True)
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a run goes on
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_at_once() -> NoReturn:
+    """End without taking anything down: lanes may wait for what does not answer."""
+    if os.isatty(2):
+        os.write(2, _SHOW_CURSOR)
+    os.write(2, b"ended at once; what stands is ended by the same command, or by `llmatrix gc`\n")
+    os._exit(Stopped.exit_code)
+
+
+def _write_nowhere() -> None:
+    """Let what is still told go nowhere: the terminal is gone, and writing to it would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if os.isatty(descriptor):
+            os.dup2(nowhere, descriptor)

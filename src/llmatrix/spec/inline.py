@@ -65,17 +65,21 @@ class Inliner:
         found = self._read[name]
         if isinstance(found, dict):
             return found
-        near = _near(self.folder / name)
+        near = near_file(self.folder / name)
         advice = f"did you mean '{PurePath(name).with_name(near)}'?" if near else None
         self.problems.append(sentence(place, path, found, advice))
         # Stands in for the file, so that the rest can still be checked.
         return {"text": f"{name} cannot be read", "name": name}
 
 
-def _near(path: Path) -> str | None:
+def near_file(path: Path) -> str | None:
     """Find a file beside this one whose name is like it."""
     try:
-        beside = [other.name for other in path.parent.iterdir() if other.is_file()]
+        beside = [
+            other.name
+            for other in path.parent.iterdir()
+            if other.is_file() and other.name != path.name
+        ]
     except (OSError, ValueError):
         return None
     return nearest(path.name, beside)

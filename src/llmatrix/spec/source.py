@@ -15,7 +15,9 @@ import yaml
 
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.spec.builder import Builder, shorten
+from llmatrix.spec.faults import sentence
 from llmatrix.spec.files import read_bytes
+from llmatrix.spec.inline import near_file
 from llmatrix.spec.nodes import Node, Source
 from llmatrix.spec.syntax import in_words
 
@@ -37,7 +39,9 @@ def read_source(path: Path) -> Source:
     try:
         data = read_bytes(path, limit=MAX_FILE_BYTES)
     except ValueError as error:
-        raise SpecError(Problem(Place(file), "", f"the file {error}.")) from None
+        near = near_file(path)
+        advice = f"did you mean '{path.with_name(near)}'?" if near else None
+        raise SpecError(sentence(Place(file), "", f"the file {error}", advice)) from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

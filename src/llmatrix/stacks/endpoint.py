@@ -25,6 +25,9 @@ class Endpoint:
     kind: ClassVar[str] = "endpoint"
     version: ClassVar[str] = "1"
 
+    def check(self, treatment: Treatment) -> None:
+        """Find nothing wrong: only the endpoint itself can tell."""
+
     def preflight(self, treatment: Treatment) -> None:
         stack = _section(treatment)
         try:

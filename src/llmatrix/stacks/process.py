@@ -41,6 +41,9 @@ class Process:
     kind: ClassVar[str] = "process"
     version: ClassVar[str] = "1"
 
+    def check(self, treatment: Treatment) -> None:
+        command.arguments(_section(treatment), _values(treatment, 0))
+
     def preflight(self, treatment: Treatment) -> None:
         stack = _section(treatment)
         arguments = command.arguments(stack, _values(treatment, 0))

@@ -35,10 +35,13 @@ class Simulated:
     kind: ClassVar[str] = "simulated"
     version: ClassVar[str] = BEHAVIOUR
 
-    def preflight(self, treatment: Treatment) -> None:
+    def check(self, treatment: Treatment) -> None:
         from llmatrix.stacks import simulated_checks  # noqa: PLC0415 - reads in the simulator
 
         simulated_checks.check(treatment)
+
+    def preflight(self, treatment: Treatment) -> None:
+        self.check(treatment)
 
     def healthy(self, step: Step, trial: Trial, site: Site) -> bool:
         del trial
