@@ -276,12 +276,12 @@ class Place:
     token: str
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def write(self, name: str = "e.yaml", **sections: Any) -> str:
+    def write(self, file: str = "e.yaml", /, **sections: Any) -> str:
         """Write the small experiment with some sections replaced (None: left out)."""
         document = {**SMALL, **sections}
         kept = {key: value for key, value in document.items() if value is not None}
-        (self.folder / name).write_text(yaml.safe_dump(kept, sort_keys=False))
-        return name
+        (self.folder / file).write_text(yaml.safe_dump(kept, sort_keys=False))
+        return file
 
     def __call__(self, *arguments: str) -> Said:
         """Call the command line in this process."""
@@ -336,9 +336,21 @@ class Place:
         """Wait for a condition; fail if it does not come true."""
         assert until(lambda: bool(condition()), timeout_s), "the condition did not come true"
 
+    def load_generators(self) -> list[int]:
+        """Give the pids of the harness's children: where one runs, the stack stands."""
+        return [e.pid for e in self.running() if b"llmatrix.harness.native.child" in command_of(e)]
+
     def nothing_runs(self) -> None:
         """Wait until no process that was started from here is left; fail if one stays."""
         self.until(lambda: not self.running(), 15.0)
+
+
+def command_of(entry: process_table.Entry) -> bytes:
+    """Give a process's command line; nothing where it has ended by now."""
+    try:
+        return Path(f"/proc/{entry.pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -19,6 +19,7 @@ from llmatrix.cli.options import experiment_options
 from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.run_state import RunState
+from llmatrix.cli.wording import counted
 from llmatrix.errors import LlmatrixError, Stopped
 from llmatrix.results.store import Store
 
@@ -69,10 +70,13 @@ def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
     for line in summary(plan):
         click.echo(line, err=True)
     if state.reused:
-        click.echo(f"{state.reused} trials have a record already and are reused", err=True)
+        click.echo(
+            f"{counted(state.reused, 'trial')} of {state.planned:,} measured before, and reused",
+            err=True,
+        )
     _write_manifest(prepared, store)
     if state.reused < state.planned:
-        with _stop_on_interrupt() as stop, face(state) as tell:
+        with face(state) as tell, _stop_on_interrupt(tell.stopping) as stop:
             try:
                 engine(experiment.run.engine).run(
                     plan, store, Orders(done, keep), tell=tell, stop=stop
@@ -84,9 +88,9 @@ def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
 
 def _tell_end(state: RunState, store: Store, experiment: str) -> int:
     measured = state.done - state.failed
-    told = f"{measured} of {state.planned} trials have a record"
+    told = f"{measured:,} of {counted(state.planned, 'trial')} measured"
     if state.invalid:
-        told += f"; {state.invalid} of this run's are invalid"
+        told += f"; {state.invalid:,} of this run invalid"
     if state.failed:
         told += f"; {state.failed} failed, and the same command tries them again"
     click.echo(told, err=True)
@@ -96,7 +100,7 @@ def _tell_end(state: RunState, store: Store, experiment: str) -> int:
 
 def _stopped(state: RunState) -> str:
     return (
-        f"stopped; {state.done} of {state.planned} trials are done and kept. "
+        f"stopped; {state.done} of {counted(state.planned, 'trial')} done and kept. "
         f"Go on with the same command: {shlex.join(['llmatrix', *sys.argv[1:]])}"
     )
 
@@ -125,7 +129,7 @@ def _write_manifest(prepared: Prepared, store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
+def _stop_on_interrupt(told: Callable[[], None]) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C, SIGTERM or a closed terminal sets; the second one ends at once."""
     stop = threading.Event()
 
@@ -136,7 +140,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         stop.set()
         if number == signal.SIGHUP:
             _write_nowhere()
-        click.echo("stopping; once more to stop at once", err=True)
+        told()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a run goes on

@@ -27,7 +27,7 @@ def command(file: Path, overrides: tuple[str, ...], only: tuple[str, ...]) -> No
 
 
 def _records(plan: Plan, store: Store) -> Iterator[str]:
-    from llmatrix.cli.wording import levels, verdict  # noqa: PLC0415
+    from llmatrix.cli.wording import counted, levels, verdict  # noqa: PLC0415
     from llmatrix.results.records import read_failure, read_record  # noqa: PLC0415
 
     name = plan.experiment.name
@@ -51,7 +51,7 @@ def _records(plan: Plan, store: Store) -> Iterator[str]:
         else:
             invalid.append(f"{trial.id[:8]} {levels(trial)}: {verdict(record)}")
     yield (
-        f"{name}: {len(plan)} trials: {valid} valid, {len(invalid)} invalid, "
+        f"{name}: {counted(len(plan), 'trial')}: {valid} valid, {len(invalid)} invalid, "
         f"{len(failed)} failed, {missing} missing"
     )
     yield from (f"  {line}" for line in (*invalid, *failed))

@@ -16,6 +16,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
+def counted(count: int, noun: str) -> str:
+    """Write how many there are: ``1 trial``, ``1,200 trials``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def levels(trial: Trial) -> str:
     """Name a trial by the last parts of its factors' paths: ``config=queue question_len=100``."""
     told = [f"{path.rsplit('.', 1)[-1]}={label}" for path, label in trial.levels.items()]

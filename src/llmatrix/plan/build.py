@@ -125,12 +125,19 @@ class Plan:
         )
 
     def distinct_stacks(self) -> Iterator[Treatment]:
-        """Give one treatment for each distinct pair of model and stack."""
-        seen: set[tuple[int, int]] = set()
+        """Give for each distinct pair of model and stack the treatment of the longest requests."""
+        longest: dict[tuple[int, int], tuple[int, Resolved]] = {}
+        tokens: dict[int, int] = {}
         for resolved in self._resolved:
-            if resolved[:2] not in seen:
-                seen.add(resolved[:2])
-                yield self._resolver.treatment(resolved)
+            number = resolved[2]
+            if number not in tokens:
+                workload = self._resolver.workload(resolved)
+                tokens[number] = workload.prompt_len + workload.output_len
+            known = longest.get(resolved[:2])
+            if known is None or tokens[number] > known[0]:
+                longest[resolved[:2]] = (tokens[number], resolved)
+        for _, resolved in longest.values():
+            yield self._resolver.treatment(resolved)
 
     def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
         seen: dict[Resolved, int] = {}
