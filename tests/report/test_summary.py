@@ -127,6 +127,15 @@ def test_one_replicate_is_no_proof(figures: Figures) -> None:
     assert "one replicate, so no interval" in finding.sentence
 
 
+def test_a_level_with_one_replicate_is_not_laid_to_the_best(figures: Figures) -> None:
+    figures.add("kv", "100", 30, 31)
+    figures.add("none", "100", 60)
+    (finding,) = findings(figures.summary())
+    assert not finding.sure
+    assert "not all of them have two valid replicates" in finding.sentence
+    assert "one replicate, so" not in finding.sentence
+
+
 def test_a_small_margin_is_a_percentage(figures: Figures) -> None:
     figures.add("kv", "100", 90.0, 90.1, 89.9)
     figures.add("none", "100", 100.0, 100.1, 99.9)

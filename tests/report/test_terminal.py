@@ -91,6 +91,16 @@ def test_what_is_missing_and_what_is_promised_is_told(
     assert "missed" in text
 
 
+def test_a_command_that_chose_some_trials_cannot_finish_the_others(
+    summarize: Summarize, synthetic: Shape
+) -> None:
+    data = summarize(synthetic(requests=5)).dataset
+    plan = PlannedTrials(trials=["x" * 20])
+    manifest = Manifest(name="synthetic", plan=plan, command="llmatrix run f --only x=1")
+    text = printed(Summary(type(data)(**{**fields(data), "manifest": manifest})))
+    assert "1 planned trials are not yet run: run again without --only to finish them" in text
+
+
 def fields(data: Any) -> dict[str, Any]:
     return {name: getattr(data, name) for name in data.__slots__}
 

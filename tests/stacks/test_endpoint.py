@@ -47,6 +47,13 @@ def test_what_is_asked_is_what_is_measured(
     assert "s3cr3t" not in repr(target)
 
 
+def test_our_own_simulator_is_never_taken_for_a_real_server(
+    trial: Callable[..., Trial], scripted: Scripted, site: LocalSite
+) -> None:
+    scripted.answers["GET /version"] = [(200, {"version": "1", "simulated": True})]
+    assert Endpoint().target(trial(), site).simulated
+
+
 def test_another_model(trial: Callable[..., Trial], site: LocalSite) -> None:
     one = trial(model="org/other")
     with pytest.raises(UserError, match="does not serve 'org/other' but 'org/m'"):

@@ -32,6 +32,24 @@ def test_models_are_listed(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "simulated"),
+    [
+        ({"version": "1", "simulated": True}, True),
+        ({"version": "0.26.0"}, False),
+        ({"simulated": "no"}, False),
+        ([True], False),
+        (b"not found", False),
+    ],
+)
+def test_a_simulator_is_known_by_what_it_says(
+    scripted: Scripted, body: object, *, simulated: bool
+) -> None:
+    scripted.answers["GET /version"] = [(200, body)]
+    assert serving.is_simulated(scripted.url) is simulated
+    assert not serving.is_simulated("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
     ("status", "body", "says"),
     [
         (401, {"error": "no"}, "check the API key"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmatrix.analysis.differences import average, leader
+from llmatrix.analysis.replicates import Estimate
 from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
 
@@ -127,10 +128,16 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         claim=claim,
         winner=found.best,
         figure=f"{estimate_text(best)}{unit}",
-        against=against + ("" if found.judged else " (one replicate, so no interval)"),
+        against=against + ("" if found.judged else f" ({_unjudged(best)})"),
         over=_over(len(named[found.best]), _blocks(summary, factors)),
         sure=found.judged and not found.tied,
     )
+
+
+def _unjudged(best: Estimate) -> str:
+    if best.half_width is None:
+        return "one replicate, so no interval"
+    return "not all of them have two valid replicates, so not all could be judged"
 
 
 def _blocks(summary: Summary, factors: Sequence[int]) -> int:

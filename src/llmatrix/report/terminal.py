@@ -221,7 +221,12 @@ def _rest(summary: Summary) -> Iterator[Text]:
         yield from _more(len(problems))
     if data.missing:
         command = data.manifest.command_line if data.manifest else ""
-        how = f": run again to finish them: {command}" if command else ": run again to finish them"
+        how = ": run again to finish them"
+        if "--only" in command:
+            # That command chose some of the plan's trials; it would not reach the others.
+            how = ": run again without --only to finish them"
+        elif command:
+            how += f": {command}"
         yield Text(f"\n{len(data.missing)} planned trials are not yet run{plain(how)}")
     if data.records:
         spent = sum(step.seconds for record in data.records for step in record.steps)

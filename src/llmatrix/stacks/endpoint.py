@@ -63,6 +63,7 @@ class Endpoint:
             model=model,
             api_key_env=stack.api_key_env,
             metrics_urls=stack.metrics_urls,
+            simulated=serving.is_simulated(stack.url, _api_key(stack)),
         )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:

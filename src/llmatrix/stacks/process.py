@@ -81,7 +81,8 @@ class Process:
             )
             raise StepFailure(f"{wrong}; {advice}", FailureClass.USER, log=log)
         metrics = () if stack.metrics_path is None else (url + stack.metrics_path,)
-        return Target(base_url=url, model=model, metrics_urls=metrics)
+        simulated = serving.is_simulated(url)
+        return Target(base_url=url, model=model, metrics_urls=metrics, simulated=simulated)
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
         if Step.SERVER in changed:
