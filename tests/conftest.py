@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -339,6 +340,16 @@ class Place:
     def load_generators(self) -> list[int]:
         """Give the pids of the harness's children: where one runs, the stack stands."""
         return [e.pid for e in self.running() if b"llmatrix.harness.native.child" in command_of(e)]
+
+    @contextlib.contextmanager
+    def frozen(self, but: int) -> Iterator[None]:
+        """Let all processes but one stand still meanwhile, so that ending them takes its time."""
+        others = [entry for entry in self.running() if entry.pid != but]
+        for entry in others:
+            process_table.send(entry, signal.SIGSTOP)
+        yield
+        for entry in others:
+            process_table.send(entry, signal.SIGCONT)
 
     def nothing_runs(self) -> None:
         """Wait until no process that was started from here is left; fail if one stays."""

@@ -129,14 +129,11 @@ def test_a_second_signal_ends_at_once_and_the_next_command_cleans_up(place: Plac
     run = place.start("run", file)
     place.until(lambda: any((site.folder / "processes").is_dir() for site in sites()))
     place.until(lambda: list(Path(place.folder, "state").glob("sites/*/*/logs/server.log")))
-    # Both before the lane can have cleaned up: it is asked to wait for a process that is stopped.
-    for entry in place.running():
-        if entry.pid != run.pid:
-            os.kill(entry.pid, signal.SIGSTOP)
-    run.send_signal(signal.SIGINT)
-    place.until(lambda: "stopping" in run.stderr.readline())
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=5)
+    with place.frozen(but=run.pid):
+        run.send_signal(signal.SIGINT)
+        place.until(lambda: "stopping" in run.stderr.readline())
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=5)
     assert run.returncode == 130
     assert err.splitlines()[-1] == (
         "ended at once; what stands is ended by the same command, or by `llmatrix gc`"

@@ -161,13 +161,11 @@ def test_the_second_ctrl_c_ends_at_once_and_leaves_a_usable_terminal(
     terminal, process = start("run", file)
     terminal.until(lambda text: re.search(r"^lane 0 .* server$", text, re.MULTILINE))
     place.until(lambda: len(place.running()) > 2)
-    for entry in place.running():
-        if entry.pid != process.pid:
-            os.kill(entry.pid, signal.SIGSTOP)  # so that taking it down takes its time
-    process.send_signal(signal.SIGINT)
-    terminal.until(lambda text: "stopping; once more to stop at once" in text)
-    process.send_signal(signal.SIGINT)
-    last = terminal.end(process, 5.0)
+    with place.frozen(but=process.pid):
+        process.send_signal(signal.SIGINT)
+        terminal.until(lambda text: "stopping; once more to stop at once" in text)
+        process.send_signal(signal.SIGINT)
+        last = terminal.end(process, 5.0)
     assert process.returncode == 130
     assert "ended at once; what stands is ended by the same command, or by `llmatrix gc`" in last
     assert not terminal.screen.cursor.hidden

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from llmatrix.stacks.local_site import sites
+
 Place = Any  # the fixture of conftest.py, which is no module that a test may import
 
 pytestmark = pytest.mark.slow
@@ -79,6 +81,37 @@ def test_a_full_disk_loses_nothing_and_what_was_measured_is_not_measured_again(
     assert records[new]["ended_at"] <= at
     assert not list((place.folder / "state").glob("sites/*/*/outbox/*"))
     assert not [p for p in small_disk.rglob("*") if p.name.startswith(".llmatrix-part-")]
+
+
+def test_a_store_that_may_only_be_read_is_said_and_nothing_starts(
+    place: Place, small_disk: Path
+) -> None:
+    file = place.write(results={"store": str(small_disk)})
+    mount = str(shutil.which("mount"))
+    subprocess.run([mount, "-o", "remount,ro", str(small_disk)], check=True)
+    said = place("run", file)
+    assert said.code == 3
+    assert said.err.splitlines()[-1] == (
+        f"error: the store {small_disk}: 'small/experiment.json' could not be written: the file "
+        "system is read-only; choose another store (what was there before is still there)"
+    )
+    assert list(sites()) == []
+
+
+def test_a_working_folder_that_cannot_be_used_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.folder / "mine").write_text("a file")
+    monkeypatch.setenv("LLMATRIX_STATE", str(place.folder / "mine"))
+    said = place("run", place.write())
+    assert said.code == 3
+    last = said.err.splitlines()[-1]
+    assert last.startswith(f"error: the working folder {place.folder}/mine/sites/small-")
+    assert last.endswith(
+        "cannot be used: Not a directory; set LLMATRIX_STATE to a folder on a local disk with "
+        "space that you may write to"
+    )
+    assert (place.folder / "mine").read_text() == "a file"
 
 
 def fill(ballast: Path, *, leave: int = 0) -> None:
