@@ -55,19 +55,19 @@ def test_a_picker_config_with_an_unknown_plugin(place: Place) -> None:
     text = PICKER.format(type="qeue-scorer", used="queue-scorer")
     (place.folder / "mine.yaml").write_text(text)
     matrix = {"stack.router.config": ["router/none.yaml", "mine.yaml"]}
-    said = refused(place, place.write(matrix=matrix))
-    assert said.startswith("mine.yaml:5:")
-    assert "qeue-scorer" in said
-    assert "queue-scorer" in said.replace("qeue-scorer", "")
+    assert refused(place, place.write(matrix=matrix)) == (
+        "mine.yaml:5:9: plugin type 'qeue-scorer' is unknown; did you mean 'queue-scorer'?\n"
+    )
 
 
 def test_a_picker_config_that_uses_an_undeclared_plugin(place: Place) -> None:
     text = PICKER.format(type="prefix-cache-scorer", used="kv-cache-utilization-scorer")
     (place.folder / "mine.yaml").write_text(text)
     stack = {"kind": "simulated", "router": {"config": "mine.yaml"}}
-    said = refused(place, place.write(stack=stack))
-    assert said.startswith("mine.yaml:11:")
-    assert "kv-cache-utilization-scorer" in said
+    assert refused(place, place.write(stack=stack)) == (
+        "mine.yaml:11:16: pluginRef 'kv-cache-utilization-scorer' names no declared plugin; "
+        "did you mean 'prefix-cache-scorer'?\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,7 @@ def test_a_program_that_is_not_there(place: Place) -> None:
 
 def test_an_accelerator_that_nobody_knows(place: Place) -> None:
     said = refused(place, place.write(stack={"kind": "simulated", "accelerator": "H1000"}))
-    assert "H1000" in said
-    assert "H100" in said.replace("H1000", "")
+    assert said.startswith("stack: no preset for accelerator 'H1000'; known: H100, ")
 
 
 def test_prompts_longer_than_the_model_takes(place: Place) -> None:

@@ -55,9 +55,9 @@ def measured_before(place: Place, server: Server) -> dict[str, Any]:
 
 
 def rows(place: Place, trial: str) -> list[dict[str, Any]]:
+    """Give the requests of the measured window."""
     file = place.folder / "results/small" / trial / "requests.parquet"
-    found: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-    return found
+    return [row for row in pq.read_table(file).to_pylist() if row["phase"] == "window"]
 
 
 def test_an_endpoint_that_cannot_be_reached(place: Place) -> None:
@@ -86,6 +86,15 @@ def test_an_endpoint_that_serves_another_model(place: Place, server: Server) -> 
     assert place("run", "e.yaml").code == 0
     assert len(place.records()) == 2
     assert kept.items() <= place.records().items()
+
+
+def test_what_a_hostile_endpoint_says_cannot_steer_the_terminal(
+    place: Place, server: Server
+) -> None:
+    server.models = ["a\x1b[2J\x07\nerror: all is lost"]
+    said = place("run", endpoint(place, server.url))
+    assert said.code == 2
+    assert printable(said.err)
 
 
 def test_a_server_that_answers_200_with_an_error_event(place: Place, server: Server) -> None:
@@ -119,7 +128,7 @@ def test_a_stream_that_stops(place: Place, server: Server, way: str, error: str)
     (check,) = [c for c in record["checks"] if c["name"] == "error_share"]
     assert check["verdict"] == "fail"
     told = rows(place, new)
-    assert {row["error"] for row in told if row["phase"] == "window"} == {error}
+    assert {row["error"] for row in told} == {error}
     assert kept.items() <= place.records().items()
 
 
@@ -223,18 +232,20 @@ def test_a_server_that_dies_each_time_is_a_failure_and_the_others_finish(place: 
 
 
 def test_a_server_that_cannot_start_says_its_last_line(place: Place) -> None:
-    program = "import sys; sys.exit('no such device: cuda:7')"
+    program = r"import sys; sys.exit('\033[31mno such device:\a cuda:7\033[0m')"
     stack = {"kind": "process", "command": [sys.executable, "-c", program, "{port}"]}
     file = place.write(model={"name": "m"}, stack=stack, matrix=None, run={"retries": 0})
     said = place("run", file)
     assert said.code == 1
     sentence = (
         f"the server ({sys.executable} …) ended while it was starting (exit status 1); "
-        "its last line: no such device: cuda:7"
+        "its last line: no such device:  cuda:7"
     )
     assert f"failed at server: {sentence}" in said.err
+    assert f"failed at server: {sentence}" in place("status", file).out
+    assert printable(said.err)
     (failure,) = place.failures().values()
-    assert failure["attempts"][0]["message"] == sentence
+    assert "\x1b[31mno such device:\x07 cuda:7" in failure["attempts"][0]["message"]
     assert list(sites()) == []
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmatrix.cli.ended_table import FIGURES, ended_table, figure
+from llmatrix.cli.printable import printable
 from llmatrix.cli.run_state import LaneState, RunState
 from llmatrix.cli.wording import counted, duration, levels, verdict
 from llmatrix.results.record import Failure, Record
@@ -87,7 +88,7 @@ class PlainLines:
     def _line(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")
         with contextlib.suppress(BrokenPipeError):  # whoever read the log stopped; the run goes on
-            print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
+            print(f"{stamp} {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
 
 
 class LiveTable:
@@ -109,7 +110,7 @@ class LiveTable:
     def __call__(self, event: Event) -> None:
         self._state.apply(event)
         if isinstance(event, Warned):  # stays above the table, whole
-            self._console.print(Text(f"warning: {event.message}", style="yellow"))
+            self._console.print(Text(f"warning: {printable(event.message)}", style="yellow"))
 
     def stopping(self) -> None:
         self._stopping = True
@@ -134,7 +135,7 @@ def _lane_line(index: int, lane: LaneState, width: int) -> Table:
     name = Text(f"lane {index}", style="bold cyan")
     told = Text(levels(lane.trial) if lane.trial else "")
     if lane.note:
-        return _line(width, name, Text(lane.note, style="yellow"))
+        return _line(width, name, Text(printable(lane.note), style="yellow"))
     progress = lane.progress
     if progress is None:
         return _line(width, name, told, Text(str(lane.step or ""), style="dim"))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from llmatrix import __version__
+from llmatrix.cli.printable import printable
 from llmatrix.errors import LlmatrixError
 
 VERBS: Final = {
@@ -95,6 +96,6 @@ def _run() -> int:
         return 2
     except LlmatrixError as error:
         for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
+            click.echo(f"error: {printable(line)}", err=True)
         return error.exit_code
     return result if isinstance(result, int) else 0

@@ -9,6 +9,7 @@ import click
 
 from llmatrix.cli.options import experiment_options
 from llmatrix.cli.prepare import prepare
+from llmatrix.cli.printable import printable
 from llmatrix.errors import StoreFault
 from llmatrix.plan.build import Plan
 from llmatrix.results.store import Store
@@ -44,7 +45,7 @@ def _records(plan: Plan, store: Store) -> Iterator[str]:
                 failed.append(f"{trial.id[:8]} {levels(trial)}: {verdict(failure)}")
             continue
         except StoreFault as fault:
-            failed.append(str(fault))
+            failed.append(printable(str(fault)))
             continue
         if record.valid:
             valid += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmatrix.cli.printable import printable
 from llmatrix.plan.trial import Trial
 from llmatrix.results.record import Failure, Record
 
@@ -31,7 +32,7 @@ def verdict(result: Record | Failure) -> str:
     """Say in a few words whether a trial's figures can be trusted."""
     if isinstance(result, Failure):
         last = result.attempts[-1]
-        return f"failed at {last.step}: {last.message}"
+        return f"failed at {last.step}: {printable(last.message)}"
     if result.valid:
         return "valid"
     return "invalid: " + ", ".join(check.name for check in result.failed_checks)
