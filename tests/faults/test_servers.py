@@ -128,7 +128,12 @@ def test_a_simulated_server_killed_while_it_is_measured_is_made_anew(place: Plac
     file = place.write(workload=workload)
     run = place.start("run", file)
     log: list[str] = []
-    place.until(lambda: log.append(run.stderr.readline()) or " begins: " in log[-1])
+
+    def begun() -> bool:
+        log.append(run.stderr.readline())
+        return " begins: " in log[-1]
+
+    place.until(begun)
     (site,) = sites()
     place.until(place.load_generators)
     (server,) = recorded(site.folder, "server")
