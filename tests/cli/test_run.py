@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -177,3 +178,21 @@ def long_workload() -> dict[str, Any]:
         "warmup": 0,
         "duration": "60s",
     }
+
+
+def test_invalid_trials_are_measured_again_when_asked(place: Place) -> None:
+    file = place.write()
+    assert place("run", file).code == 0
+    before = place.records()
+    spoiled, sound = sorted(before)
+    for trial, verdict in ((spoiled, "fail"), (sound, "pass")):
+        record = before[trial]
+        record["checks"] = [check | {"verdict": verdict} for check in record["checks"]]
+        path = place.folder / "results/small" / trial / "record.json"
+        path.write_text(json.dumps(record))
+    again = place("run", file, "--redo-invalid")
+    assert again.code == 0
+    assert sum(" begins: " in line for line in again.err.splitlines()) == 1
+    after = place.records()
+    assert after[spoiled]["started_at"] > before[spoiled]["started_at"]
+    assert after[sound] == before[sound]

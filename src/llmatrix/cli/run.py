@@ -30,6 +30,7 @@ _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
 @experiment_options
 @click.option("--engine", metavar="NAME", help="Carry the trials by this engine, not the file's.")
 @click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
+@click.option("--redo-invalid", is_flag=True, help="Measure invalid trials again, too.")
 @click.option(
     "--keep", is_flag=True, help="Leave the last deployment up; `llmatrix gc --kept` ends it."
 )
@@ -40,6 +41,7 @@ def command(
     *,
     engine: str | None,
     fresh: bool,
+    redo_invalid: bool,
     keep: bool,
 ) -> int:
     """Run what is missing of an experiment, and say where its report is.
@@ -50,22 +52,24 @@ def command(
     if engine is not None:
         overrides = (*overrides, f"run.engine={engine}")
     prepared = prepare(file, overrides, only)
-    return _run(prepared, fresh=fresh, keep=keep)
+    return _run(prepared, fresh=fresh, redo_invalid=redo_invalid, keep=keep)
 
 
-def _run(prepared: Prepared, *, fresh: bool, keep: bool) -> int:
+def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> int:
     from llmatrix.cli.live import face  # noqa: PLC0415 - rich, only when something is shown
     from llmatrix.cli.preflight import preflight  # noqa: PLC0415
     from llmatrix.cli.run_state import run_state  # noqa: PLC0415
     from llmatrix.engines.protocol import Orders  # noqa: PLC0415
     from llmatrix.engines.registry import engine  # noqa: PLC0415
     from llmatrix.results.folder import open_store  # noqa: PLC0415
-    from llmatrix.results.records import finished  # noqa: PLC0415
+    from llmatrix.results.records import finished, untrusted  # noqa: PLC0415
 
     plan, experiment = prepared.plan, prepared.plan.experiment
     preflight(plan)
     store = open_store(experiment.results.store, folder=prepared.loaded.path.parent)
     done = frozenset() if fresh else frozenset(finished(store, experiment.name))
+    if redo_invalid:
+        done -= untrusted(store, experiment.name)
     state = run_state(plan, done)
     for line in summary(plan):
         click.echo(line, err=True)
@@ -90,7 +94,7 @@ def _tell_end(state: RunState, store: Store, experiment: str) -> int:
     measured = state.done - state.failed
     told = f"{measured:,} of {counted(state.planned, 'trial')} measured"
     if state.invalid:
-        told += f"; {state.invalid:,} of this run invalid"
+        told += f"; {state.invalid:,} of this run invalid: mend the cause, then --redo-invalid"
     if state.failed:
         told += f"; {state.failed} failed, and the same command tries them again"
     click.echo(told, err=True)

@@ -105,6 +105,16 @@ def finished(store: Store, experiment: str) -> set[str]:
     return {t for t in store.folders(f"{experiment}/") if _is_finished(store, experiment, t)}
 
 
+def untrusted(store: Store, experiment: str) -> set[str]:
+    """Give the ids of the finished trials whose figures must not be trusted: a check failed.
+
+    Raises:
+        StoreFault: the store, or a record in it, cannot be read.
+    """
+    done = finished(store, experiment)
+    return {trial for trial in done if not read_record(store, experiment, trial).valid}
+
+
 def read_record(store: Store, experiment: str, trial: str) -> Record:
     """Read a trial's record, of whatever version.
 
