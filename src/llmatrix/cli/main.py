@@ -88,7 +88,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result: Any = llmatrix.main(standalone_mode=False)
+        result: Any = llmatrix.main(prog_name="llmatrix", standalone_mode=False)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:

@@ -94,10 +94,12 @@ def _tell_end(state: RunState, store: Store, experiment: str) -> int:
     measured = state.done - state.failed
     told = f"{measured:,} of {counted(state.planned, 'trial')} measured"
     if state.invalid:
-        told += f"; {state.invalid:,} of this run invalid: mend the cause, then --redo-invalid"
+        told += f"; {state.invalid:,} of this run invalid"
     if state.failed:
         told += f"; {state.failed} failed, and the same command tries them again"
     click.echo(told, err=True)
+    if state.invalid:
+        click.echo("mend what made them invalid, then add --redo-invalid", err=True)
     click.echo(f"next: llmatrix report {shlex.quote(f'{store.url}/{experiment}')}", err=True)
     return LlmatrixError.exit_code if state.failed else 0
 
