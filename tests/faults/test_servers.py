@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -103,10 +104,9 @@ def test_a_server_that_answers_200_with_an_error_event(place: Place, server: Ser
     server.words = "CUDA out\nof memory \x1b[31m"
     said = place("run", "e.yaml")
     assert said.code == 0  # it was measured: the record says what the server did
-    assert (
-        "2 of 2 trials measured; 1 of this run invalid: mend the cause, then --redo-invalid"
-        in said.err.splitlines()
-    )
+    said_lines = said.err.splitlines()
+    assert "2 of 2 trials measured; 1 of this run invalid" in said_lines
+    assert "mend what made them invalid, then add --redo-invalid" in said_lines
     (new,) = place.records().keys() - kept.keys()
     record = place.records()[new]
     (check,) = [c for c in record["checks"] if c["name"] == "error_share"]
@@ -208,9 +208,12 @@ def test_a_server_that_dies_each_time_is_a_failure_and_the_others_finish(place: 
     )
     said = place("run", file)
     assert said.code == 1
-    assert (
-        "2 of 3 trials measured; 1 failed, and the same command tries them again"
-        in said.err.splitlines()
+    # A busy machine may make figures invalid; that is another matter.
+    assert re.search(
+        r"^2 of 3 trials measured(; \d of this run invalid)?; 1 failed, and the same command "
+        r"tries them again$",
+        said.err,
+        re.MULTILINE,
     )
     levels = {record["levels"]["workload.question_len"] for record in place.records().values()}
     assert levels == {"8", "10"}
