@@ -72,8 +72,7 @@ class Load:
         self._zero = zero
         orders = self._orders
         if orders.concurrency is None:
-            assert orders.rate is not None  # noqa: S101 - one of the two is set
-            self._due = arrivals(orders.rate, orders.arrivals, orders.seed)
+            self._due = arrivals(orders.pace, orders.gap_cv, orders.seed)
             self._arrive(zero + round(next(self._due) * 1e9))
         else:
             for slot, due in enumerate(ramp(orders.concurrency, orders.warmup)):
