@@ -88,8 +88,9 @@ def build(folder: Path) -> None:
 def truth(folder: Path) -> Iterator[Truth]:
     """Run a server; what it knows is there when the block has ended."""
     log = folder / "truth.log"
-    command = [folder / "truth_server", f"{TTFT_MS * 1e3:.0f}", f"{ITL_MS * 1e3:.0f}"]
-    with subprocess.Popen([*command, str(TOKENS), log], stdout=subprocess.PIPE) as server:
+    times = [f"{TTFT_MS * 1e3:.0f}", f"{ITL_MS * 1e3:.0f}", str(TOKENS)]
+    command = [str(folder / "truth_server"), *times, str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         try:
             found = Truth(int(server.stdout.readline()))
@@ -104,7 +105,7 @@ def truth(folder: Path) -> Iterator[Truth]:
 
 def epoll(folder: Path, streams: int, seconds: float) -> Run:
     with truth(folder) as server:
-        command = [folder / "epoll_client", str(server.port), str(streams), str(WARMUP_S)]
+        command = [str(folder / "epoll_client"), str(server.port), str(streams), str(WARMUP_S)]
         output = subprocess.run(
             [*command, str(seconds), str(PROMPT)], check=True, stdout=subprocess.PIPE
         ).stdout
@@ -175,9 +176,9 @@ def closed(folder: Path, streams: int, args: argparse.Namespace, verdicts: Verdi
     for turn in range(args.repetitions):
         first = native(folder, {"concurrency": streams}, args.seconds) if turn % 2 else None
         bare = epoll(folder, streams, args.seconds)
-        ours = first or native(folder, {"concurrency": streams}, args.seconds)
-        pairs.append((bare, ours))
-    for name, runs in (("epoll", [b for b, _ in pairs]), ("native", [o for _, o in pairs])):
+        pairs.append((bare, first or native(folder, {"concurrency": streams}, args.seconds)))
+    ours = [run for _, run in pairs]
+    for name, runs in (("epoll", [b for b, _ in pairs]), ("native", ours)):
         print(
             f"{streams:4d} streams {name:6s} {middle(runs, lambda r: r.per_second):7.1f}/s"
             f"  TTFT p50 {middle(runs, lambda r: r.ttft_p50):6.2f}"
@@ -188,7 +189,6 @@ def closed(folder: Path, streams: int, args: argparse.Namespace, verdicts: Verdi
             f" token p99 {middle(runs, lambda r: r.own['token_ms_p99']):.2f} ms)",
             flush=True,
         )
-    ours = [o for _, o in pairs]
     error = abs(middle(ours, lambda r: r.ttft_p50) - TTFT_MS)
     verdicts.hold("TTFT p50, ms from the truth", error, 1.0)
     if streams >= 64:
