@@ -63,7 +63,8 @@ def judge(
     requests = pq.read_table(folder / "requests.parquet")
     window_s, stack = measurement.window_s, trial.treatment.stack
     summary = metrics.summarise(requests, window_s=window_s, accelerators=stack.accelerators)
-    load = trial.treatment.workload.load
+    workload = trial.treatment.workload
+    load = workload.load
     checks = validity.judge(
         requests,
         window_s=window_s,
@@ -73,10 +74,12 @@ def judge(
             concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
             cv=None if isinstance(load, ClosedLoop) else load.cv,
             ramp=() if isinstance(load, ClosedLoop) else load.pieces,
+            api=workload.api,
         ),
         observed=validity.Observed(
             loop_lag_ms_p99=measurement.loop_lag_ms_p99,
             client_cpu=measurement.client_cpu,
+            connections_opened=measurement.connections_opened,
             cache_clean=hygiene.clean,
             cache_detail=hygiene.detail,
             restarts=0,
