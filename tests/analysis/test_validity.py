@@ -11,6 +11,7 @@ from scipy import stats
 from llmatrix.analysis.checks import Check, Verdict, chance
 from llmatrix.analysis.steady import STUDENT_T_99, latency_trend
 from llmatrix.analysis.validity import Asked, Observed, judge
+from llmatrix.pace import Pace, Piece
 
 Rows = Callable[..., pa.Table]
 WINDOW = (0.0, 30.0)
@@ -145,6 +146,36 @@ def test_a_jitter_below_any_servers_grain_is_let_pass(
     sent = rows(due, lambda n: {"sent_s": due[n] + strays[n]})
     check = verdicts(sent, Asked(rate=400.0, arrivals="constant"))["arrival_cv"]
     assert (check.verdict is Verdict.FAIL) == fails
+
+
+def renewal(seed: int, cv: float, pace: Pace) -> list[float]:
+    shape = 1 / cv**2
+    gaps = np.random.default_rng(seed).gamma(shape, 1 / shape, size=3000)
+    return [at for n in np.cumsum(gaps) if (at := pace.due(float(n))) < WINDOW[1]]
+
+
+@pytest.mark.parametrize("cv", [0.3, 2.0])
+def test_gamma_is_held_against_its_own_burstiness(rows: Rows, cv: float) -> None:
+    asked = Asked(rate=20.0, arrivals="gamma", cv=cv)
+    sound = [failed(verdicts(rows(renewal(seed, cv, Pace(20.0))), asked)) for seed in range(40)]
+    assert sum(bool(names & {"arrival_cv", "achieved_rate"}) for names in sound) <= 1
+    assert "arrival_cv" in failed(verdicts(rows(poisson(1)), asked))
+    assert "arrival_cv" in failed(verdicts(rows(renewal(1, cv, Pace(20.0))), POISSON))
+
+
+@pytest.mark.parametrize(("arrivals", "cv"), [("poisson", 1.0), ("gamma", 0.5)])
+def test_a_ramp_is_held_against_its_own_rates(rows: Rows, arrivals: Any, cv: float) -> None:
+    ramp = (Piece(10.0, 5.0, 5.0), Piece(20.0, 5.0, 55.0))
+    given = None if arrivals == "poisson" else cv
+    asked = Asked(rate=55.0, arrivals=arrivals, cv=given, ramp=ramp)
+    at = renewal(3, cv, Pace(55.0, ramp))
+    checks = verdicts(rows(at), asked)
+    assert failed(checks) == set()
+    assert checks["steady_state"].verdict is Verdict.UNKNOWN
+    assert "backlog_growth" not in checks
+    assert {"achieved_rate", "arrival_cv"} <= failed(verdicts(rows(at), CONSTANT))
+    even = renewal(3, cv, Pace(len(at) / 30))
+    assert "arrival_cv" in failed(verdicts(rows(even), asked))
 
 
 def test_errors_fail_beyond_chance_and_name_the_commonest(rows: Rows) -> None:

@@ -44,6 +44,17 @@ def test_an_open_loop_sends_the_schedule(truth: Start, go: Go) -> None:
     assert ran.measurement.window_s == (0.5, 1.5)
 
 
+def test_a_ramp_begins_with_the_window(truth: Start, go: Go) -> None:
+    server = truth()
+    segments = [{"rate": 20.0, "duration": "500ms"}, {"rate": 20.0, "to": 80.0, "duration": 0.5}]
+    load = {"ramp": segments, "arrivals": "constant"}
+    ran = go(server.url, load=load, warmup=0.5, duration=1.0)
+    halves = Counter(int(row["scheduled_s"] * 2 + 1e-9) for row in ran.window)
+    assert halves == {1: 10, 2: 25}
+    assert sum(row["phase"] == "warmup" for row in ran.rows) == 10
+    assert all(row["error"] is None for row in ran.window)
+
+
 def test_the_load_goes_on_until_the_window_is_answered(truth: Start, go: Go, tools: Any) -> None:
     server = truth(tools.answers(0.4))
     ran = go(server.url, load={"rate": 50.0, "arrivals": "constant"}, duration=0.3)

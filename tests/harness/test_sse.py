@@ -28,6 +28,13 @@ def test_events_depend_on_the_bytes_only(stream: bytes, cuts: list[int]) -> None
     assert events(stream, cuts) == events(stream, [])
 
 
+@given(st.lists(st.one_of(PIECES, st.just(b"data: a\n\n"), st.just(b"data: \n\n")), max_size=20))
+def test_reads_that_are_whole_events_are_no_exception(reads: list[bytes]) -> None:
+    parser = EventParser()
+    found = [event for read in reads for event in parser.feed(read)] + parser.finish()
+    assert found == events(b"".join(reads), [])
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
 def test_lines_may_end_in_three_ways(end: bytes) -> None:
     stream = b": comment\ndata: one\ndata:two\nevent: error\nretry: 3\n\ndata: {}\n\n"

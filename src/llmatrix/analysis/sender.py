@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from llmatrix.analysis.checks import Check, Verdict, share_verdict, unknown
 from llmatrix.analysis.metrics import concurrency_mean, floats
+from llmatrix.pace import Pace
 
 DISPATCH_LAG_MS: Final = 5.0
 DISPATCH_LAG_SHARE: Final = 0.05
@@ -70,20 +71,17 @@ def client_cpu(figure: float | None) -> Check:
 
 
 def achieved_rate(
-    requests: pa.Table,
-    window_s: tuple[float, float],
-    rate: float,
-    arrivals: Literal["poisson", "constant"],
+    requests: pa.Table, window_s: tuple[float, float], pace: Pace, gap_cv: float
 ) -> Check:
     """Requests sent in the window against those expected, within 2% and the process's own chance.
 
-    A Poisson count of mean m strays from m by 3.29 sqrt(m) once in a thousand windows; a constant
-    one by 1.
+    A count of mean m of arrivals whose gaps have the coefficient of variation c strays from m by
+    3.29 c sqrt(m) once in a thousand windows (Cox, "Renewal Theory", 1962, section 3.3; c is 1 for
+    Poisson), a constant one by 1.
     """
     start, end = window_s
-    expected = rate * (end - start)
-    chance_of = _Z * math.sqrt(expected) if arrivals == "poisson" else 0.0
-    tolerance = max(RATE_TOLERANCE, (chance_of + 1.0) / expected)
+    expected = pace.expected(end) - pace.expected(start)
+    tolerance = max(RATE_TOLERANCE, (_Z * gap_cv * math.sqrt(expected) + 1.0) / expected)
     sent = floats(requests["sent_s"])
     figure = float(np.count_nonzero((sent >= start) & (sent < end))) / expected
     limit = f"1 ± {tolerance:.2g} of the asked rate"
@@ -108,32 +106,44 @@ def achieved_concurrency(
     return Check("achieved_concurrency", figure, limit, Verdict.FAIL, advice)
 
 
-def arrival_cv(window: pa.Table, arrivals: Literal["poisson", "constant"]) -> Check:
-    """Coefficient of variation of the gaps between sends: 1 for Poisson arrivals, 0 for constant.
+def arrival_cv(window: pa.Table, pace: Pace, gap_cv: float) -> Check:
+    """Coefficient of variation of the gaps between sends: 0 for constant, 1 for Poisson arrivals.
 
-    For n exponential gaps its standard deviation is 1/sqrt(n) (delta method). For constant arrivals
-    the 1% most extreme gaps are set aside, for a hiccup is the dispatch lag's to judge; and sends
-    that stray by 1 ms, less than a decoding step of any server, pass at any rate (the difference of
-    two such sends strays by sqrt(2) ms).
+    Gaps count in arrivals expected, so that those of a ramp are alike. Sends that stray by 1 ms,
+    less than a decoding step of any server, pass at any rate (the difference of two such sends
+    strays by sqrt(2) ms). For constant arrivals the 1% most extreme gaps are set aside, for a
+    hiccup is the dispatch lag's to judge.
     """
     sent = floats(window["sent_s"])
-    gaps = np.diff(np.sort(sent[~np.isnan(sent)]))
-    wanted = 1.0 if arrivals == "poisson" else 0.0
-    mean = float(gaps.mean()) if gaps.size else 0.0
-    tolerance = max(CONSTANT_CV, math.sqrt(2) * JITTER_S / mean) if mean > 0.0 else CONSTANT_CV
-    if arrivals == "poisson":
-        tolerance = JITTER_CV + _Z / math.sqrt(max(1, gaps.size))
-    limit = f"{wanted:g} ± {tolerance:.2g}" if wanted else f"<= {tolerance:.2g}"
-    if gaps.size < _FEWEST_GAPS or mean <= 0.0:
+    sent = np.sort(sent[~np.isnan(sent)])
+    gaps = np.diff(np.array([pace.expected(at) for at in sent.tolist()]))
+    real = float(np.diff(sent).mean()) if gaps.size else 0.0
+    tolerance = _cv_tolerance(gap_cv, gaps.size, real)
+    limit = f"{gap_cv:g} ± {tolerance:.2g}" if gap_cv else f"<= {tolerance:.2g}"
+    if gaps.size < _FEWEST_GAPS or real <= 0.0:
         return unknown("arrival_cv", limit, f"needs {_FEWEST_GAPS} gaps; there are {gaps.size}")
-    if arrivals == "constant":
+    if not gap_cv:
         strange = np.abs(gaps - np.median(gaps))
         gaps = gaps[np.argsort(strange)[: gaps.size - math.ceil(gaps.size / 100)]]
     figure = float(gaps.std() / gaps.mean())
-    if abs(figure - wanted) <= tolerance:
+    if abs(figure - gap_cv) <= tolerance:
         return Check("arrival_cv", figure, limit, Verdict.PASS)
-    advice = f"the sends were not {arrivals}: give the load generator a core, or lower the rate"
+    kind = {0.0: "constant", 1.0: "poisson"}.get(gap_cv, f"gamma with cv {gap_cv:g}")
+    advice = f"the sends were not {kind}: give the load generator a core, or lower the rate"
     return Check("arrival_cv", figure, limit, Verdict.FAIL, advice)
+
+
+def _cv_tolerance(gap_cv: float, gaps: int, mean_s: float) -> float:
+    """Allow for jitter and, where gaps are random, for chance.
+
+    The coefficient of variation of n gamma gaps has the standard deviation
+    c sqrt((1 + c**2) / (2 n)) around c (delta method; 1/sqrt(n) for exponential ones).
+    """
+    jitter = math.sqrt(2) * JITTER_S / mean_s if mean_s > 0.0 else 0.0
+    if not gap_cv:
+        return max(CONSTANT_CV, jitter)
+    chance = gap_cv * math.sqrt((1.0 + gap_cv**2) / 2 / max(1, gaps))
+    return max(JITTER_CV, math.hypot(gap_cv, jitter) - gap_cv) + _Z * chance
 
 
 def reuse(window: pa.Table, opened: int | None) -> list[Check]:

@@ -10,16 +10,23 @@ import pyarrow.compute as pc
 
 from llmatrix.analysis import sender, served
 from llmatrix.analysis.checks import Check, Verdict, unknown
+from llmatrix.pace import Piece, Process, gap_cv, ramped
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The load that the trial asked for; exactly one of ``rate`` and ``concurrency`` is set."""
+    """The load that the trial asked for; exactly one of ``rate`` and ``concurrency`` is set.
+
+    ``cv`` is that of the gaps of gamma arrivals; the rate follows ``ramp`` from the window's
+    start, before it stays at ``rate``.
+    """
 
     rate: float | None = None
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: Process = "poisson"
     concurrency: int | None = None
     api: Literal["completions", "chat"] = "completions"
+    cv: float | None = None
+    ramp: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +68,30 @@ def judge(
         sender.client_cpu(observed.client_cpu),
     ]
     if asked.rate is not None:
+        pace = ramped(asked.rate, asked.ramp, window_s[0])
+        cv = gap_cv(asked.arrivals, asked.cv)
         checks += [
-            sender.achieved_rate(requests, window_s, asked.rate, asked.arrivals),
-            sender.arrival_cv(window, asked.arrivals),
-            served.backlog(requests, window_s),
+            sender.achieved_rate(requests, window_s, pace, cv),
+            sender.arrival_cv(window, pace, cv),
         ]
+        if not asked.ramp:
+            checks.append(served.backlog(requests, window_s))
     if asked.concurrency is not None:
         checks.append(sender.achieved_concurrency(requests, window_s, asked.concurrency))
     return [
         *checks,
         served.output_tokens(completed),
         served.prompt_tokens(completed, asked.api),
-        served.steady_state(window),
+        _changing() if asked.ramp else served.steady_state(window),
         *sender.reuse(window, observed.connections_opened),
         _cache(observed),
         _restarts(observed),
     ]
+
+
+def _changing() -> Check:
+    """Under a ramp the server is in no steady state, nor meant to be."""
+    return unknown("steady_state", "a steady load", "the asked rate changes over the window")
 
 
 def _cache(observed: Observed) -> Check:

@@ -115,8 +115,8 @@ def make_bodies(orders: Orders, api_key: str | None) -> Bodies:
     if orders.rate is None:
         bodies.stock(_STOCK_CLOSED, _STOCK_CLOSED_S)
     else:
-        expected = orders.rate * orders.window[1]
-        bodies.stock(round(expected + 4 * expected**0.5) + 1, _STOCK_S)
+        expected = orders.pace.expected(orders.window[1])
+        bodies.stock(round(expected + 4 * orders.gap_cv * expected**0.5) + 1, _STOCK_S)
     return bodies
 
 

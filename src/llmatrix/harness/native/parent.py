@@ -106,8 +106,8 @@ def orders_of(job: Job) -> Orders:
         prefix_len=workload.prefix_len if isinstance(workload, SharedPrefixWorkload) else 0,
         question_len=workload.question_len,
         output_len=workload.output_len,
-        rate=None if isinstance(load, ClosedLoop) else load.rate,
-        arrivals="poisson" if isinstance(load, ClosedLoop) else load.arrivals,
+        rate=None if isinstance(load, ClosedLoop) else load.final_rate,
+        gap_cv=1.0 if isinstance(load, ClosedLoop) else load.gap_cv,
         concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
         warmup=workload.warmup,
         duration=workload.duration,
@@ -117,6 +117,7 @@ def orders_of(job: Job) -> Orders:
         prompt=workload.prompt,
         seed=job.seed,
         folder=str(job.folder),
+        ramp=() if isinstance(load, ClosedLoop) else load.pieces,
     )
 
 
