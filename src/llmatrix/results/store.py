@@ -1,4 +1,4 @@
-"""Where records are kept: one small protocol, implemented over a folder (object stores later).
+"""Where records are kept: one small protocol, over a folder or an object store.
 
 Names are relative, with ``/`` between parts: ``<experiment>/<trial id>/record.json``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 class Store(Protocol):
@@ -15,7 +15,11 @@ class Store(Protocol):
 
     @property
     def url(self) -> str:
-        """How a user names it."""
+        """How a user names it; holds no credentials."""
+
+    @property
+    def parallel(self) -> int:
+        """How many reads at once make it quicker: 1 for a disk, more over a network."""
 
     def put(self, name: str, content: bytes | Path) -> None:
         """Write ``name``, replacing what is there; durable when this returns.
@@ -41,6 +45,21 @@ class Store(Protocol):
 
     def exists(self, name: str) -> bool:
         """Tell whether ``name`` is there, whole."""
+
+    def open(self, name: str, *, buffer_bytes: int = 1024 * 1024) -> BinaryIO:
+        """Open ``name`` for reading and seeking; only the parts that are read are fetched.
+
+        Args:
+            name: what to open.
+            buffer_bytes: how much is fetched at once.
+
+        Raises:
+            KeyError: there is no such name.
+            StoreFault: it could not be read.
+        """
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Give every name that begins with ``prefix``, in order, and its size in bytes."""
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Give every name that begins with ``prefix``, in order."""
