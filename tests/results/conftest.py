@@ -19,6 +19,7 @@ import pytest
 
 from llmatrix.results.object_address import Patience, parse
 from llmatrix.results.objects import ObjectStore
+from llmatrix.results.store import Store
 
 QUICK = Patience(retries=12, first_pause_s=0.005, most_pause_s=0.05, in_all_s=30, answer_s=10)
 CREDENTIALS = {
@@ -63,7 +64,10 @@ class Trouble:
 
 @dataclass
 class Proxy:
-    """A proxy in front of an HTTP service, in a thread of its own; one call per connection."""
+    """A proxy in front of an HTTP service, in a thread of its own; one call per connection.
+
+    ``received`` and ``sent`` count the bytes of bodies up and of whole answers down.
+    """
 
     upstream: int
     trouble: Trouble
@@ -71,6 +75,7 @@ class Proxy:
     calls: list[str] = field(default_factory=list)
     troubled: int = 0
     received: int = 0
+    sent: int = 0
     _random: Random = field(default_factory=lambda: Random(11))  # noqa: S311 - no secret
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
@@ -139,6 +144,7 @@ class Proxy:
             await writer.drain()
             writer.transport.abort()
             return
+        self.sent += len(answer)
         writer.write(answer)
         await writer.drain()
 
@@ -245,3 +251,15 @@ def object_store(
 def quick() -> Patience:
     """A patience with short pauses, for tests."""
     return QUICK
+
+
+@pytest.fixture
+def upload_folder() -> Callable[[Path, Store], None]:
+    """Put every file under a folder into a store, under the folder's name."""
+
+    def put_all(folder: Path, store: Store) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                store.put(f"{folder.name}/{path.relative_to(folder).as_posix()}", path)
+
+    return put_all

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmatrix.errors import UserError
-from llmatrix.results.folder import FolderStore
+from llmatrix.results.folder import TEMPORARY, FolderStore
 from llmatrix.results.store import Store
 
 HOSTILE = [
@@ -33,7 +33,7 @@ PART = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="/\\"),
     min_size=1,
     max_size=20,
-).filter(lambda part: part not in {".", ".."})
+).filter(lambda part: part not in {".", ".."} and not part.startswith(TEMPORARY))
 
 
 @pytest.fixture(params=["folder", "s3", "s3 that fails"])

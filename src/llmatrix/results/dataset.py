@@ -28,17 +28,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.errors import StoreFault
 from llmatrix.plan.step import Step
 from llmatrix.results.levels import complete, factors_of, unnamed_factors
 from llmatrix.results.manifest import Manifest, read_manifest
 from llmatrix.results.record import Failure, Record
 from llmatrix.results.records import read_failure, read_record
-from llmatrix.results.store import Store
+from llmatrix.results.request_tables import add_requests, find_requests
+from llmatrix.results.store import Store, side_by_side
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,60 +84,24 @@ class Dataset:
         rows = [_row(record, self.levels[record.trial]) for record in self.records]
         return pa.Table.from_pylist(rows, schema=pa.schema(_columns(self.records, self.factors)))
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open a DuckDB connection with the tables ``trials`` and ``requests``.
+    def connect(self, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
+        """Open a DuckDB connection with the tables ``trials`` and, if wanted, ``requests``.
 
         Trials whose ``requests.parquet`` is missing or torn are not in ``requests``;
-        ``request_problems`` says which.
+        ``request_problems`` says which. Only the columns that a query names are read.
         """
         import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
-        import pyarrow as pa  # noqa: PLC0415
 
         connection = duckdb.connect()
         connection.register("trials", self.trials())
-        whole = [
-            (r.trial, path) for r in self.records if isinstance(path := self._requests(r), Path)
-        ]
-        if not whole:
-            schema = arrow_schema(REQUEST_COLUMNS)
-            empty = pa.schema([("trial", pa.string()), *schema]).empty_table()
-            connection.register("requests", empty)
-            return connection
-        files = pa.table({"trial": [t for t, _ in whole], "filename": [str(p) for _, p in whole]})
-        connection.register("request_files", files)
-        connection.read_parquet(
-            [str(path) for _, path in whole], filename=True, union_by_name=True
-        ).create_view("request_rows")
-        connection.execute(
-            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (filename) "
-            "FROM request_rows JOIN request_files USING (filename)"
-        )
+        if requests:
+            whole, _ = find_requests(self.store, self.experiment, self.records)
+            add_requests(connection, self.store, self.experiment, whole)
         return connection
 
     def request_problems(self) -> tuple[str, ...]:
         """Say which trials' requests cannot be read, a clear sentence each."""
-        return tuple(p for r in self.records if isinstance(p := self._requests(r), str))
-
-    def _requests(self, record: Record) -> Path | str:
-        """Find the trial's requests, or say why they cannot be read."""
-        name = f"{self.experiment}/{record.trial}/requests.parquet"
-        try:
-            path = self.store.local(name)
-            size = path.stat().st_size
-        except (KeyError, OSError):
-            return f"{self.store.url}/{name}: is missing; pictures of requests leave the trial out"
-        stored = record.files.get("requests.parquet")
-        if stored is not None and stored.bytes != size:
-            return (
-                f"{self.store.url}/{name}: has {size} bytes where its record says {stored.bytes}; "
-                f"pictures of requests leave the trial out"
-            )
-        if not _is_parquet(path):
-            return (
-                f"{self.store.url}/{name}: is no whole Parquet file; pictures of requests leave "
-                f"the trial out"
-            )
-        return path
+        return find_requests(self.store, self.experiment, self.records)[1]
 
 
 def load(store: Store, experiment: str) -> Dataset:
@@ -150,8 +113,8 @@ def load(store: Store, experiment: str) -> Dataset:
     records: list[Record] = []
     failures: list[Failure] = []
     problems: list[str] = []
-    for trial in store.folders(f"{experiment}/"):
-        found = _read_trial(store, experiment, trial)
+    trials = store.folders(f"{experiment}/")
+    for found in side_by_side(store, trials, lambda trial: _read_trial(store, experiment, trial)):
         if isinstance(found, Record):
             records.append(found)
         elif isinstance(found, Failure):
@@ -189,17 +152,6 @@ def _read_trial(store: Store, experiment: str, trial: str) -> Record | Failure |
         except StoreFault as fault:
             problem = problem or str(fault)
     return problem
-
-
-def _is_parquet(path: Path) -> bool:
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
-
-    try:
-        parquet.read_metadata(path)
-    except (pa.ArrowInvalid, OSError):
-        return False
-    return True
 
 
 def _columns(records: Sequence[Record], factors: Sequence[str]) -> list[tuple[str, pa.DataType]]:

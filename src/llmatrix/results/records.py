@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from llmatrix.errors import StoreFault
 from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.results.record import Failure, Outcome, Record, StoredFile
-from llmatrix.results.store import Store
+from llmatrix.results.store import Store, side_by_side
 
 READERS: Final[dict[int, Callable[[dict[str, Any]], Record]]] = {1: Record.model_validate}
 """For each version of ``record.json``, what makes a record of today out of its document."""
@@ -102,7 +102,9 @@ def finished(store: Store, experiment: str) -> set[str]:
     Raises:
         StoreFault: the store cannot be read.
     """
-    return {t for t in store.folders(f"{experiment}/") if _is_finished(store, experiment, t)}
+    trials = list(store.folders(f"{experiment}/"))
+    told = side_by_side(store, trials, lambda trial: _is_finished(store, experiment, trial))
+    return {trial for trial, is_finished in zip(trials, told, strict=True) if is_finished}
 
 
 def read_record(store: Store, experiment: str, trial: str) -> Record:

@@ -5,9 +5,13 @@ Names are relative, with ``/`` between parts: ``<experiment>/<trial id>/record.j
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Store(Protocol):
@@ -69,3 +73,12 @@ class Store(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
+
+
+def side_by_side(store: Store, items: Iterable[A], read: Callable[[A], B]) -> Iterator[B]:
+    """Give ``read(item)`` of every item, in order, as many at once as the store gains from."""
+    if store.parallel == 1:
+        yield from map(read, items)
+        return
+    with ThreadPoolExecutor(store.parallel) as threads:
+        yield from threads.map(read, items)
