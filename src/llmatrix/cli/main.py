@@ -17,6 +17,8 @@ VERBS: Final = {
     "run": "Run what is missing of an experiment, and say where its report is.",
     "status": "Tell how far an experiment is, and what stands on this machine.",
     "report": "Show the answer as tables and as one self-contained page.",
+    "query": "Ask an experiment's tables in SQL.",
+    "export": "Write an experiment's table of trials or requests as one file.",
     "gc": "Remove what interrupted or kept runs left standing.",
     "schema": "Print the JSON Schema of the experiment file, for editors.",
     "sim": "Run the simulated model servers and router by themselves.",

@@ -1,26 +1,7 @@
 """One experiment's records as a whole, and as two tidy tables: ``trials`` and ``requests``.
 
-Columns of ``trials``, one row per record:
-
-====================== ========= ==================================================================
-column                 type      meaning
-====================== ========= ==================================================================
-trial                  string    id
-valid                  bool      whether every check lets the figures be trusted
-invalid_because        string    the failed checks, ``name figure (limit)``, or null
-simulated              bool      whether no real model answered
-replicate_deployment   int64     which repetition of the deployment, from 0
-replicate_workload     int64     which repetition of the workload on it, from 0
-<factor path>          string    label of the level; one column per factor of any record
-<metric>               double    one column per metric of any record, its unit in its name;
-                                 null where it was withheld or not measured
-seconds_<step>         double    what the step took
-outcome_<step>         string    applied, unchanged, skipped or failed
-check_<name>           string    verdict of the check: pass, warn, fail or unknown
-accelerators           int64     held by the deployment
-started_at, ended_at   double    POSIX seconds
-====================== ========= ==================================================================
-
+``trials`` has one row per record; a factor's column exists if any record has the factor, and a
+metric's if any record has the metric. ``data_dictionary`` tells every column.
 ``requests`` is every trial's ``requests.parquet`` with the column ``trial`` before the others.
 """
 
@@ -78,7 +59,7 @@ class Dataset:
         return tuple(trial for trial in planned if trial not in there)
 
     def trials(self) -> pa.Table:
-        """Give the table ``trials``; its columns are told at the top of this module."""
+        """Give the table ``trials``; ``data_dictionary`` tells its columns."""
         import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
         rows = [_row(record, self.levels[record.trial]) for record in self.records]
