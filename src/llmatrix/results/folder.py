@@ -22,6 +22,11 @@ TEMPORARY: Final = ".llmatrix-part-"
 LEFTOVER_S: Final = 60.0
 """Age from which an unlocked temporary file is certainly the leftover of a killed writer."""
 
+_UNFIT: Final = re.compile(
+    rf"(?:^|/)(?:\.{{0,2}}(?:/|$)|{re.escape(TEMPORARY)})|[\x00-\x1f\x7f\\\ud800-\udfff]"
+)
+"""Empty parts, ``.``, ``..``, temporary names, control characters, backslashes, lone surrogates."""
+
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -67,11 +72,7 @@ def check_name(name: str) -> str:
     Raises:
         UserError: it is empty or absolute, leads out, or holds what no file name may hold.
     """
-    parts = name.split("/")
-    if (
-        any(part in {"", ".", ".."} or part.startswith(TEMPORARY) for part in parts)
-        or re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name) is not None
-    ):
+    if _UNFIT.search(name) is not None:
         raise UserError(
             f"{name!r} cannot be a name in a store: names are relative, with plain parts between "
             f"slashes, and neither '..' nor control characters"
