@@ -168,6 +168,12 @@ class FolderStore:
         except OSError as error:
             self._fault(error, name, "deleted")
 
+    def remove_empty(self, folder: str) -> None:
+        """Remove ``folder`` and the folders in it as far as they are empty."""
+        for path, _, _ in os.walk(self._root / check_name(folder), topdown=False):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+
     def sweep(self, prefix: str = "") -> int:
         """Remove what killed writers left under the folder ``prefix``; give how many files.
 
