@@ -7,9 +7,12 @@ import json
 import math
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
+
+_UNBROKEN: Final = 24
+"""Cells up to this many characters are not broken, however narrow the terminal."""
 
 
 @click.command("query")
@@ -68,12 +71,19 @@ def _print_table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> N
     from rich.text import Text  # noqa: PLC0415
 
     rows = list(rows)
+    shown = [[_shown(value) for value in row] for row in rows]
     table = Table(header_style="bold")
     for index, heading in enumerate(columns):
         figures = any(isinstance(row[index], int | float) for row in rows)
-        table.add_column(Text(heading), justify="right" if figures else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
+        longest = max((len(row[index]) for row in shown), default=0)
+        table.add_column(
+            Text(heading),
+            justify="right" if figures else "left",
+            overflow="fold",
+            min_width=min(longest, _UNBROKEN),
+        )
+    for row in shown:
+        table.add_row(*map(Text, row))
     Console(highlight=False).print(table)
 
 

@@ -51,7 +51,7 @@ class Patience:
 
     retries: int = 8
     first_pause_s: float = 0.2
-    most_pause_s: float = 10.0
+    most_pause_s: float = 5.0
     in_all_s: float = 60.0
     answer_s: float = 120.0
 

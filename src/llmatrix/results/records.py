@@ -133,10 +133,9 @@ def applied_seconds(
     At most ``most`` records are read; those that cannot be read tell nothing.
     """
     seconds: dict[tuple[str, Step], list[float]] = {}
-    for trial in islice(store.folders(f"{experiment}/"), most):
-        try:
-            record = read_record(store, experiment, trial)
-        except (KeyError, StoreFault):
+    trials = islice(store.folders(f"{experiment}/"), most)
+    for record in side_by_side(store, trials, lambda trial: _readable(store, experiment, trial)):
+        if record is None:
             continue
         for each in record.steps:
             if each.outcome is Outcome.APPLIED and each.step in STACK_STEPS:
@@ -146,6 +145,13 @@ def applied_seconds(
     for (kind, step), found in seconds.items():
         told.setdefault(kind, {})[step] = median(found)
     return told
+
+
+def _readable(store: Store, experiment: str, trial: str) -> Record | None:
+    try:
+        return read_record(store, experiment, trial)
+    except (KeyError, StoreFault):
+        return None
 
 
 def read_failure(store: Store, experiment: str, trial: str) -> Failure:
