@@ -64,8 +64,10 @@ class Dataset:
         """Give the table ``trials``; ``data_dictionary`` tells its columns."""
         import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
-        rows = [_row(record, self.levels[record.trial]) for record in self.records]
-        return pa.Table.from_pylist(rows, schema=pa.schema(_columns(self.records, self.factors)))
+        schema = pa.schema(_columns(self.records, self.factors))
+        with _no_search_for_garbage():
+            rows = [_row(record, self.levels[record.trial]) for record in self.records]
+            return pa.Table.from_pylist(rows, schema=schema)
 
     def connect(self, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
         """Open a DuckDB connection with the tables ``trials`` and, if wanted, ``requests``.
@@ -93,12 +95,16 @@ def load(store: Store, experiment: str) -> Dataset:
     Raises:
         StoreFault: the store itself cannot be read.
     """
+    with _no_search_for_garbage():
+        return _load(store, experiment)
+
+
+def _load(store: Store, experiment: str) -> Dataset:
     records: list[Record] = []
     failures: list[Failure] = []
     problems: list[str] = []
     trials = store.folders(f"{experiment}/")
-    with _no_search_for_garbage():
-        found = list(side_by_side(store, trials, lambda t: _read_trial(store, experiment, t)))
+    found = list(side_by_side(store, trials, lambda t: _read_trial(store, experiment, t)))
     for each in found:
         if isinstance(each, Record):
             records.append(each)
@@ -114,7 +120,10 @@ def load(store: Store, experiment: str) -> Dataset:
     records.sort(key=lambda record: (record.started_at, record.trial))
     failures.sort(key=lambda failure: (failure.ended_at, failure.trial))
     factors = factors_of(item.levels for part in (records, failures) for item in part)
-    factors += unnamed_factors(records, complete(records, factors))
+    levels = complete(records, factors)
+    if more := unnamed_factors(records, levels):
+        factors += more
+        levels = complete(records, factors)
     return Dataset(
         store=store,
         experiment=experiment,
@@ -122,7 +131,7 @@ def load(store: Store, experiment: str) -> Dataset:
         records=tuple(records),
         failures=tuple(failures),
         factors=factors,
-        levels=complete(records, factors),
+        levels=levels,
         problems=tuple(problems),
     )
 
