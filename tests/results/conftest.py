@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import subprocess
@@ -77,6 +78,7 @@ class Proxy:
     received: int = 0
     sent: int = 0
     _random: Random = field(default_factory=lambda: Random(11))  # noqa: S311 - no secret
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def start(self) -> None:
@@ -95,14 +97,23 @@ class Proxy:
         self.port = server.sockets[0].getsockname()[1]
         self._loop.call_soon(ready.set)
         self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._end(server))
         self._loop.close()
 
+    async def _end(self, server: asyncio.Server) -> None:
+        server.close()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        # Transports close in the rounds of the loop that follow; none is left for the collector.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             await self._answer(head, reader, writer)
@@ -110,6 +121,9 @@ class Proxy:
             pass
         finally:
             writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._writers.discard(writer)
 
     async def _answer(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -171,8 +185,9 @@ class Proxy:
             answer = await reader.read(-1)
         finally:
             writer.close()
-        start, _, rest = answer.partition(b"\r\n\r\n")
-        return start + b"\r\n\r\n" + rest
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        return answer
 
 
 def _head(status: int, length: int) -> bytes:
