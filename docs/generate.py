@@ -26,7 +26,7 @@ from llmatrix import columns
 from llmatrix.analysis import validity
 from llmatrix.analysis.definitions import METRICS
 from llmatrix.cli.main import llmatrix
-from llmatrix.results import dataset
+from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
 from llmatrix.spec import base, experiment, stacks, units, workloads
 
@@ -77,6 +77,8 @@ _BELOW: Final[Mapping[str, str]] = {
     "Budget": "[section](#runbudget)",
     "Results": "[section](#results)",
     "OpenLoop": "[open loop](#workloadload)",
+    "RampedLoop": "[ramped open loop](#workloadload)",
+    "Segment": "[segment](#workloadload)",
     "ClosedLoop": "[closed loop](#workloadload)",
 }
 
@@ -227,21 +229,9 @@ def column_table(constant: str) -> str:
 
 
 def trial_columns() -> str:
-    """Tell the columns of the table ``trials``, from the docstring of its module."""
-    text = inspect.getdoc(dataset) or ""
-    lines = text.splitlines()
-    rules = [index for index, line in enumerate(lines) if line.startswith("====")]
-    edges = [len(part) for part in lines[rules[0]].split(" ")]
-    first, second = edges[0] + 1, edges[0] + edges[1] + 2
-    rows: list[list[str]] = []
-    for line in lines[rules[1] + 1 : rules[2]]:
-        cells = [line[:first].strip(), line[first:second].strip(), line[second:].strip()]
-        if cells[0]:
-            rows.append(cells)
-        else:
-            rows[-1][2] += f" {cells[2]}"
-    told = [(f"`{n}`".replace(", ", "`, `"), k, w.replace("``", "`")) for n, k, w in rows]
-    return table(("column", "type", "meaning"), told)
+    """Tell the columns of the table ``trials``."""
+    rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in data_dictionary.TRIALS]
+    return table(("column", "type", "unit", "meaning"), rows)
 
 
 # The simulator

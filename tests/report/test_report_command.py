@@ -88,7 +88,7 @@ def test_no_such_folder_no_folder_and_nothing_in_it_are_told(tmp_path: Path) -> 
     assert "is a file, not a folder" in refused(report(tmp_path / "file"), UserError)
     (tmp_path / "empty").mkdir()
     assert "holds no trial yet" in refused(report(tmp_path / "empty"), UserError)
-    assert "not available yet" in refused(report("s3://bucket/x"), UserError)
+    assert "no store of kind 'ftp://'" in refused(report("ftp://bucket/x"), UserError)
 
 
 @pytest.mark.parametrize(

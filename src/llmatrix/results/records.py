@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from llmatrix.errors import StoreFault
 from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.results.record import Failure, Outcome, Record, StoredFile
-from llmatrix.results.store import Store
+from llmatrix.results.store import Store, side_by_side
 
 READERS: Final[dict[int, Callable[[dict[str, Any]], Record]]] = {1: Record.model_validate}
 """For each version of ``record.json``, what makes a record of today out of its document."""
@@ -102,7 +102,9 @@ def finished(store: Store, experiment: str) -> set[str]:
     Raises:
         StoreFault: the store cannot be read.
     """
-    return {t for t in store.folders(f"{experiment}/") if _is_finished(store, experiment, t)}
+    trials = list(store.folders(f"{experiment}/"))
+    told = side_by_side(store, trials, lambda trial: _is_finished(store, experiment, trial))
+    return {trial for trial, is_finished in zip(trials, told, strict=True) if is_finished}
 
 
 def untrusted(store: Store, experiment: str) -> set[str]:
@@ -141,10 +143,9 @@ def applied_seconds(
     At most ``most`` records are read; those that cannot be read tell nothing.
     """
     seconds: dict[tuple[str, Step], list[float]] = {}
-    for trial in islice(store.folders(f"{experiment}/"), most):
-        try:
-            record = read_record(store, experiment, trial)
-        except (KeyError, StoreFault):
+    trials = islice(store.folders(f"{experiment}/"), most)
+    for record in side_by_side(store, trials, lambda trial: _readable(store, experiment, trial)):
+        if record is None:
             continue
         for each in record.steps:
             if each.outcome is Outcome.APPLIED and each.step in STACK_STEPS:
@@ -154,6 +155,13 @@ def applied_seconds(
     for (kind, step), found in seconds.items():
         told.setdefault(kind, {})[step] = median(found)
     return told
+
+
+def _readable(store: Store, experiment: str, trial: str) -> Record | None:
+    try:
+        return read_record(store, experiment, trial)
+    except (KeyError, StoreFault):
+        return None
 
 
 def read_failure(store: Store, experiment: str, trial: str) -> Failure:

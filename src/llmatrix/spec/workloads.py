@@ -46,11 +46,6 @@ class OpenLoop(_Arrivals):
         """Give the rate that stays."""
         return self.rate
 
-    @property
-    def label(self) -> str:
-        """Give the load in a few characters, for tables."""
-        return f"{self.rate:g}/s"
-
 
 class Segment(Section):
     """A part of a ramp, in which the rate stays, or goes in a straight line to another."""
@@ -84,23 +79,12 @@ class RampedLoop(_Arrivals):
         """Give the rate that stays when the ramp is over."""
         return self.pieces[-1].end
 
-    @property
-    def label(self) -> str:
-        """Give the load in a few characters, for tables."""
-        rates = [self.pieces[0].begin, *(piece.end for piece in self.pieces)]
-        return f"{'-'.join(f'{rate:g}' for rate in rates)}/s"
-
 
 class ClosedLoop(Section):
     """A fixed number of requests is always in flight."""
 
     concurrency: PositiveInt
     """Requests in flight."""
-
-    @property
-    def label(self) -> str:
-        """Give the load in a few characters, for tables."""
-        return f"c={self.concurrency}"
 
 
 _LOADS: Final = {"rate": OpenLoop, "ramp": RampedLoop, "concurrency": ClosedLoop}
