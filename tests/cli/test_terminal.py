@@ -117,7 +117,7 @@ def test_the_table_fills_and_progress_and_the_time_left_are_told(
     # A picture may be met half drawn, so that all of it is waited for, not only its last line.
     terminal.until(
         lambda text: (
-            re.search(r"^lane 0 output_len=\d.* window · [1-9]\d* answered", text, re.M)
+            re.search(r"^lane 0 output_len=\d.* window · [1-9]\d* answered", text, re.MULTILINE)
             and "0/2 trials · about " in text
         )
     )
@@ -125,7 +125,7 @@ def test_the_table_fills_and_progress_and_the_time_left_are_told(
     terminal.until(
         lambda text: (
             re.search(r"1/2 trials( · 1 invalid)? · about \d+ s left", text)
-            and re.search(r"^output_len +max_num_", text, re.M)
+            and re.search(r"^output_len +max_num_", text, re.MULTILINE)
         )
     )
     last = terminal.end(process)
