@@ -114,13 +114,20 @@ def test_the_table_fills_and_progress_and_the_time_left_are_told(
     }
     file = place.write(workload=workload, matrix=matrix)
     terminal, process = start("run", file, columns=columns, rows=rows)
-    seen = terminal.until(lambda text: re.search(r"window · [1-9]\d* answered", text))
-    assert "0/2 trials · about " in seen
-    assert re.search(r"^lane 0 output_len=\d", seen, re.MULTILINE)
+    # A picture may be met half drawn, so that all of it is waited for, not only its last line.
+    terminal.until(
+        lambda text: (
+            re.search(r"^lane 0 output_len=\d.* window · [1-9]\d* answered", text, re.MULTILINE)
+            and "0/2 trials · about " in text
+        )
+    )
     assert terminal.screen.cursor.hidden
-    seen = terminal.until(lambda text: "1/2 trials" in text)
-    assert re.search(r"1/2 trials( · 1 invalid)? · about \d+ s left", seen)
-    assert re.search(r"^output_len +max_num_", seen, re.MULTILINE)
+    terminal.until(
+        lambda text: (
+            re.search(r"1/2 trials( · 1 invalid)? · about \d+ s left", text)
+            and re.search(r"^output_len +max_num_", text, re.MULTILINE)
+        )
+    )
     last = terminal.end(process)
     assert process.returncode == 0
     assert re.search(r"2/2 trials( · \d invalid)? · took ", last)
