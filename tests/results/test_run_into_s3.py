@@ -47,7 +47,7 @@ def test_a_run_keeps_its_records_in_s3_and_its_report_is_made_from_there(
     (tmp_path / "small.yaml").write_text(EXPERIMENT.format(store=url))
     first = llmatrix(tmp_path, "run", "small.yaml")
     assert first.returncode == 0, first.stderr
-    assert "2 of 2 trials have a record" in first.stderr
+    assert "2 of 2 trials measured" in first.stderr
     again = llmatrix(tmp_path, "run", "small.yaml")
     assert "2 trials have a record already and are reused" in again.stderr
     store = ObjectStore(parse(f"s3://{bucket}/team"), quick)

@@ -91,6 +91,8 @@ def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> 
 
 
 def _tell_end(state: RunState, store: Store, experiment: str) -> int:
+    from llmatrix.results.places import join  # noqa: PLC0415 - with the rest of the results
+
     measured = state.done - state.failed
     told = f"{measured:,} of {counted(state.planned, 'trial')} measured"
     if state.invalid:
@@ -100,7 +102,7 @@ def _tell_end(state: RunState, store: Store, experiment: str) -> int:
     click.echo(told, err=True)
     if state.invalid:
         click.echo("mend what made them invalid, then add --redo-invalid", err=True)
-    click.echo(f"next: llmatrix report {shlex.quote(f'{store.url}/{experiment}')}", err=True)
+    click.echo(f"next: llmatrix report {shlex.quote(join(store.url, experiment))}", err=True)
     return LlmatrixError.exit_code if state.failed else 0
 
 
