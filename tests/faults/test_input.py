@@ -177,4 +177,4 @@ def test_a_store_that_is_a_file(place: Place) -> None:
 def test_a_store_of_no_known_kind(place: Place) -> None:
     said = place("run", place.write(results={"store": "ftp://host/x"}))
     assert said.code == 2
-    assert said.err.startswith("error: the store 'ftp://host/x' ")
+    assert said.err.startswith("error: there is no store of kind 'ftp://'")

@@ -49,7 +49,7 @@ def test_a_run_keeps_its_records_in_s3_and_its_report_is_made_from_there(
     assert first.returncode == 0, first.stderr
     assert "2 of 2 trials measured" in first.stderr
     again = llmatrix(tmp_path, "run", "small.yaml")
-    assert "2 trials have a record already and are reused" in again.stderr
+    assert "2 trials of 2 measured before, and reused" in again.stderr
     store = ObjectStore(parse(f"s3://{bucket}/team"), quick)
     data = load(store, "small")
     assert (len(data.records), data.problems, data.missing) == (2, (), ())
