@@ -1,0 +1,107 @@
+"""What this machine must be and have: Linux, root, some kernel features, some Debian packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from tools.devcluster.command import output, succeeds
+from tools.devcluster.faults import CannotRunHere, ClusterFault
+
+PROGRAMS: Final = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "etcd": "etcd-server",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "openssl": "openssl",
+    "tini-static": "tini",
+    "mount": "mount",
+}
+"""Programs that must be there, and the Debian package of each."""
+_FILES: Final = {"/bin/busybox": "busybox-static"}
+_CNI_PLACES: Final = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+_CNI_PLUGINS: Final = ("bridge", "host-local", "portmap", "loopback")
+_CONTROLLERS: Final = ("cpu", "memory", "pids")
+
+
+def check() -> None:
+    """Make sure that this machine can have the cluster.
+
+    Raises:
+        CannotRunHere: it cannot, and no package would help.
+    """
+    if not sys.platform.startswith("linux"):
+        raise CannotRunHere(f"the cluster runs on Linux only; this is {sys.platform}")
+    if os.geteuid() != 0:
+        raise CannotRunHere("the cluster needs root: it makes control groups, mounts and networks")
+    features = Path("/proc/filesystems").read_text(encoding="ascii").split()
+    if "overlay" not in features and not _module("overlay"):
+        raise CannotRunHere("this kernel has no overlay file system (modprobe overlay)")
+    missing = [name for name in _CONTROLLERS if name not in _controllers()]
+    if missing:
+        raise CannotRunHere(f"this kernel gives no control groups for: {', '.join(missing)}")
+    if not Path("/proc/sys/net/bridge").is_dir() and not _module("br_netfilter"):
+        raise CannotRunHere("this kernel does not filter bridged packets (modprobe br_netfilter)")
+
+
+def provide() -> None:
+    """Install the Debian packages that are missing.
+
+    Raises:
+        ClusterFault: something is missing and cannot be installed.
+    """
+    missing = _missing()
+    if not missing:
+        return
+    packages = sorted(set(missing.values()))
+    if shutil.which("apt-get") is None:
+        raise ClusterFault(
+            f"missing: {', '.join(sorted(missing))}; without apt-get, install what your system "
+            f"calls {', '.join(packages)}"
+        )
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    output(["apt-get", "update", "-qq"], environment=quiet)
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    output(install, environment=quiet)
+    still = _missing()
+    if still:
+        raise ClusterFault(f"still missing after installing packages: {', '.join(sorted(still))}")
+
+
+def cni_plugins() -> Path:
+    """Give the folder of the CNI plugins.
+
+    Raises:
+        ClusterFault: there is none.
+    """
+    for place in map(Path, _CNI_PLACES):
+        if all((place / plugin).exists() for plugin in _CNI_PLUGINS):
+            return place
+    raise ClusterFault(f"no CNI plugins in {', '.join(_CNI_PLACES)}")
+
+
+def _missing() -> dict[str, str]:
+    missing = {name: package for name, package in PROGRAMS.items() if shutil.which(name) is None}
+    missing |= {name: package for name, package in _FILES.items() if not Path(name).exists()}
+    try:
+        cni_plugins()
+    except ClusterFault:
+        missing["CNI plugins"] = "containernetworking-plugins"
+    return missing
+
+
+def _controllers() -> set[str]:
+    unified = Path("/sys/fs/cgroup/cgroup.controllers")
+    if unified.exists():
+        return set(unified.read_text(encoding="ascii").split())
+    rows = Path("/proc/cgroups").read_text(encoding="ascii").splitlines()
+    return {row.split()[0] for row in rows if row and row.split()[-1] == "1"}
+
+
+def _module(name: str) -> bool:
+    return succeeds(["modprobe", name])
