@@ -145,4 +145,6 @@ def _container(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(text: str) -> Objects:
-    return [one for one in yaml.safe_load_all(text) if one]
+    # The parser in C, where there is one: the definitions of resources are long.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [one for one in yaml.load_all(text, Loader=loader) if one]

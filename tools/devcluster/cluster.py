@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,17 +67,17 @@ def up(place: Layout) -> None:
             network.prepare(place)
             cgroups.make()
             _link_volumes(place)
-        since = time.time()
         kubectl = administrator(place, parts)
         with ThreadPoolExecutor(1) as aside:
             loading = _start(place, parts, wanted, kubectl, aside)
             with phase("CoreDNS and Tekton installed"):
                 _install(place, parts, kubectl)
+            since = running.since(place, "kubelet")
             with phase("node ready"):
                 readiness.node(kubectl, since)
             loading.result()
         with phase("CoreDNS and Tekton ready"):
-            readiness.addons(kubectl, since)
+            readiness.addons(kubectl)
 
 
 def prepare() -> Parts:

@@ -1,4 +1,4 @@
-"""The Go modules that pin what is built here: one a family, as their replaces exclude each other."""
+"""The Go modules that pin what is built here; a family each, for their replaces exclude others."""
 
 from __future__ import annotations
 

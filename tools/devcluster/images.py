@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,10 @@ def described(programs: Mapping[str, Path]) -> dict[str, Image]:
     """Give the images by short name; ``programs`` is what ``builds.provide`` gives."""
     found = {
         "pause": _plain("pause", {"/pause": programs["pause"] / "pause"}, ["/pause"]),
-        "coredns": _plain("coredns", {"/coredns": programs["coredns"] / "coredns"}, ["/coredns"]),
+        # Root without capabilities but the one that its manifest adds, to listen at port 53.
+        "coredns": _plain(
+            "coredns", {"/coredns": programs["coredns"] / "coredns"}, ["/coredns"], user="0:0"
+        ),
         "busybox": _busybox(),
     }
     tekton = programs["tekton"]
@@ -77,11 +81,14 @@ def _ctr(layout: Layout, *words: str) -> str:
     return output(["ctr", "--address", address, "--namespace", "k8s.io", *words])
 
 
-def _plain(name: str, files: Mapping[str, Path], entrypoint: list[str]) -> Image:
+def _plain(
+    name: str, files: Mapping[str, Path], entrypoint: list[str], user: str = "65532:65532"
+) -> Image:
     texts = {**_USERS}
     if _CERTIFICATES.exists():
         texts["/etc/ssl/certs/ca-certificates.crt"] = _CERTIFICATES.read_text(encoding="utf-8")
-    return _tagged(Image(name, files, entrypoint, texts=texts, folders={"/tmp": 0o1777}))  # noqa: S108 - a folder of the image
+    temporary = {"/tmp": 0o1777}  # noqa: S108 - a folder of the image
+    return _tagged(Image(name, files, entrypoint, user, texts=texts, folders=temporary))
 
 
 def _busybox() -> Image:
@@ -110,13 +117,4 @@ def _tagged(image: Image) -> Image:
     rest = (dict(image.texts), dict(image.links), dict(image.folders), dict(image.environment))
     content.update(json.dumps([rest, list(image.entrypoint), image.user], sort_keys=True).encode())
     name = f"{_PREFIX}/{image.name}:{content.hexdigest()[:16]}"
-    return Image(
-        name,
-        image.files,
-        image.entrypoint,
-        image.user,
-        image.texts,
-        image.links,
-        image.folders,
-        image.environment,
-    )
+    return replace(image, name=name)

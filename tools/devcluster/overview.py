@@ -20,11 +20,11 @@ def status(place: Layout) -> tuple[list[str], bool]:
         ready = identity is not None and component.ready()
         well = well and ready
         state = f"pid {identity.pid}" if identity else "does not run"
-        lines.append(f"{component.name:<26}{'ready' if ready else 'NOT ready':<12}{state}")
+        lines.append(f"{component.name:<36}{'ready' if ready else 'NOT ready':<12}{state}")
     kubectl = Kubectl(programs / "kubectl", place.kubeconfig)
     if well:
-        for what, works in readiness.conditions(kubectl, 0.0):
+        for what, works in readiness.conditions(kubectl):
             answers = works()
             well = well and answers
-            lines.append(f"{what:<38}{'works' if answers else 'does NOT work'}")
+            lines.append(f"{what:<48}{'works' if answers else 'does NOT work'}")
     return lines, well

@@ -34,24 +34,24 @@ def node(kubectl: Kubectl, since: float) -> None:
     _await("the node", lambda: _node_ready(kubectl, since), lambda: _node_state(kubectl))
 
 
-def addons(kubectl: Kubectl, since: float) -> None:
+def addons(kubectl: Kubectl) -> None:
     """Wait until CoreDNS and Tekton work.
 
     Raises:
         ClusterFault: one of them does not.
     """
-    for what, works in conditions(kubectl, since):
+    for what, works in conditions(kubectl):
         _await(what, works, lambda: _pods(kubectl))
 
 
-def conditions(kubectl: Kubectl, since: float) -> Iterator[tuple[str, Callable[[], bool]]]:
+def conditions(kubectl: Kubectl) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Give what must be true of CoreDNS and Tekton, each with its name."""
     name = f"kubernetes.default.svc.{DOMAIN}"
     yield "CoreDNS", partial(asking.name_server, DNS_SERVICE, name)
     yield "Tekton's webhook", partial(_admits, kubectl)
     for namespace in NAMESPACES:
         yield f"the deployments in {namespace}", partial(_available, kubectl, namespace)
-    yield "Tekton's controller as the leader", partial(_leads, kubectl, since)
+    yield "Tekton's controller as the leader", partial(_leads, kubectl)
 
 
 def _await(what: str, condition: Callable[[], bool], state: Callable[[], str]) -> None:
@@ -93,17 +93,17 @@ def _available(kubectl: Kubectl, namespace: str) -> bool:
     )
 
 
-def _leads(kubectl: Kubectl, since: float) -> bool:
-    """Tell whether the controller holds its leases: without them it looks on and does nothing."""
+def _leads(kubectl: Kubectl) -> bool:
+    """Tell whether somebody holds the controller's leases: without them it does nothing.
+
+    ``up`` deletes them when no pod runs, so that who holds one now took it since.
+    """
     try:
         found = kubectl.get("leases", "-n", NAMESPACES[0])["items"]
     except ClusterFault:
         return False
     mine = [one["spec"] for one in found if one["metadata"]["name"].startswith(_LEADER)]
-    return any(
-        one.get("holderIdentity") and _moment(one.get("renewTime", "")) >= int(since)
-        for one in mine
-    )
+    return bool(mine) and all(one.get("holderIdentity") for one in mine)
 
 
 def _moment(text: str) -> float:

@@ -62,6 +62,12 @@ def await_ready(layout: Layout, wanted: Sequence[Component]) -> None:
         raise _silent(layout, names, f"not ready within {_READY_S:.0f} s")
 
 
+def since(layout: Layout, name: str) -> float:
+    """Give when we started this process, in seconds since 1970; 0 if it does not run."""
+    identity = standing(layout).get(name)
+    return identity.file.stat().st_mtime if identity else 0.0
+
+
 def end(layout: Layout, names: Sequence[str], *, grace_s: float = 10.0) -> None:
     """End these and all that they started.
 

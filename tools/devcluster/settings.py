@@ -58,15 +58,21 @@ def write(layout: Layout, *, pause: str, plugins: Path) -> None:
         plugins=plugins,
         networks=networks,
     )
-    (layout.config / "containerd.toml").write_text(containerd, encoding="utf-8")
+    _keep(layout.config / "containerd.toml", containerd)
     _write(networks / f"10-{NETWORK}.conflist", _network(layout))
-    (layout.config / "resolv.conf").write_text(_resolver(), encoding="ascii")
+    _keep(layout.config / "resolv.conf", _resolver())
     _write(layout.config / "kubelet.json", _kubelet(layout))
     _write(layout.config / "kube-proxy.json", _proxy(layout))
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    _keep(path, json.dumps(document, indent=1))
+
+
+def _keep(path: Path, content: str) -> None:
+    """Write the file unless it says so already: kube-proxy ends when its file is written to."""
+    if not path.exists() or path.read_text(encoding="utf-8") != content:
+        path.write_text(content, encoding="utf-8")
 
 
 def _network(layout: Layout) -> dict[str, Any]:
