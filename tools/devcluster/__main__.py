@@ -77,6 +77,14 @@ def load(archive: Path) -> None:
     click.echo("\n".join(images.load(layout(), archive)))
 
 
+@devcluster.command("step-image")
+def step_image() -> None:
+    """Build the image of llmatrix, import it, and print its name."""
+    from tools.devcluster import cluster  # noqa: PLC0415 - each verb imports what it needs
+
+    click.echo(cluster.load_step_image(layout()))
+
+
 @devcluster.command()
 def kubeconfig() -> None:
     """Print the path of the administrator's kubeconfig."""

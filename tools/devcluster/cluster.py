@@ -26,6 +26,7 @@ from tools.devcluster import (
     readiness,
     running,
     settings,
+    step_image,
 )
 from tools.devcluster.archive import Image
 from tools.devcluster.components import Component
@@ -52,7 +53,7 @@ class Parts:
         return {short: image.name for short, image in self.images.items()}
 
 
-def up(place: Layout) -> None:
+def up(place: Layout) -> Parts:
     """Bring the cluster up; what stands and is as it should be is left alone.
 
     Raises:
@@ -78,6 +79,7 @@ def up(place: Layout) -> None:
             loading.result()
         with phase("CoreDNS and Tekton ready"):
             readiness.addons(kubectl)
+    return parts
 
 
 def prepare() -> Parts:
@@ -101,6 +103,19 @@ def prepare() -> Parts:
 def administrator(place: Layout, parts: Parts) -> Kubectl:
     """Give kubectl with an administrator's rights."""
     return Kubectl(parts.programs["kubernetes"] / "kubectl", place.kubeconfig)
+
+
+def load_step_image(place: Layout) -> str:
+    """Build the image of llmatrix if its sources changed, import it, and give its name.
+
+    Raises:
+        ClusterFault: it cannot be built, or the cluster does not stand.
+    """
+    name, archive = step_image.provide(layout.cache())
+    if name not in images.present(place):
+        with phase("step image imported"):
+            images.load(place, archive)
+    return name
 
 
 def down(place: Layout) -> None:

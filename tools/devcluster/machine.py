@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +22,10 @@ PROGRAMS: Final = {
     "ip": "iproute2",
     "openssl": "openssl",
     "tini-static": "tini",
-    "mount": "mount",
+    "/bin/busybox": "busybox-static",
+    "CNI plugins": "containernetworking-plugins",
 }
 """Programs that must be there, and the Debian package of each."""
-_FILES: Final = {"/bin/busybox": "busybox-static"}
 _CNI_PLACES: Final = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS: Final = ("bridge", "host-local", "portmap", "loopback")
 _CONTROLLERS: Final = ("cpu", "memory", "pids")
@@ -49,13 +51,16 @@ def check() -> None:
         raise CannotRunHere("this kernel does not filter bridged packets (modprobe br_netfilter)")
 
 
-def provide() -> None:
-    """Install the Debian packages that are missing.
+def provide(programs: Mapping[str, str] = PROGRAMS) -> None:
+    """Install the Debian packages of those programs that are missing.
+
+    Args:
+        programs: a program, or the path of a file → the package that it comes with.
 
     Raises:
         ClusterFault: something is missing and cannot be installed.
     """
-    missing = _missing()
+    missing = _missing(programs)
     if not missing:
         return
     packages = sorted(set(missing.values()))
@@ -68,7 +73,7 @@ def provide() -> None:
     output(["apt-get", "update", "-qq"], environment=quiet)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     output(install, environment=quiet)
-    still = _missing()
+    still = _missing(programs)
     if still:
         raise ClusterFault(f"still missing after installing packages: {', '.join(sorted(still))}")
 
@@ -85,13 +90,12 @@ def cni_plugins() -> Path:
     raise ClusterFault(f"no CNI plugins in {', '.join(_CNI_PLACES)}")
 
 
-def _missing() -> dict[str, str]:
-    missing = {name: package for name, package in PROGRAMS.items() if shutil.which(name) is None}
-    missing |= {name: package for name, package in _FILES.items() if not Path(name).exists()}
-    try:
-        cni_plugins()
-    except ClusterFault:
-        missing["CNI plugins"] = "containernetworking-plugins"
+def _missing(programs: Mapping[str, str]) -> dict[str, str]:
+    missing = {name: package for name, package in programs.items() if shutil.which(name) is None}
+    if "CNI plugins" in missing:
+        with contextlib.suppress(ClusterFault):
+            cni_plugins()
+            del missing["CNI plugins"]
     return missing
 
 
