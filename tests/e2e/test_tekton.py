@@ -24,11 +24,7 @@ def action(shell: str) -> dict[str, Any]:
                 {"name": "LEFT", "value": "$(params.left)"},
                 {"name": "RIGHT", "value": "$(params.right)"},
             ],
-            "command": [
-                "sh",
-                "-c",
-                'printf "%s-%s" "$LEFT" "$RIGHT" > $(step.results.joined.path)',
-            ],
+            "command": ["sh", "-c", join],
         },
     }
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from tools.devcluster.families import TEKTON
-from tools.devcluster.layout import DNS_SERVICE, DOMAIN
+from tools.devcluster.layout import DNS_SERVICE, DOMAIN, PROVISIONER
 
 Objects = list[dict[str, Any]]
 _KO: Final = "ko://github.com/tektoncd/pipeline/cmd/"
@@ -53,34 +53,34 @@ def digest(wanted: Objects) -> str:
 
 
 def _own() -> Objects:
+    storage = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "folders",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": PROVISIONER,
+        # As the local volumes of real clusters: no volume before there is a pod for it.
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
     return [
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {
-                "name": "hostpath",
-                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-            },
-            "provisioner": "kubernetes.io/host-path",
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "llmatrix:kubelet-api"},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "system:kubelet-api-admin",
-            },
-            "subjects": [
-                {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "Group",
-                    "name": "llmatrix:kubelet-api",
-                }
-            ],
-        },
+        storage,
+        _bound("system:kubelet-api-admin", "Group", "llmatrix:kubelet-api"),
+        _bound("system:persistent-volume-provisioner", "User", "llmatrix:provisioner"),
     ]
+
+
+def _bound(role: str, kind: str, name: str) -> dict[str, Any]:
+    """Give one of Kubernetes's own roles to one of the subjects that pki.py makes."""
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": group, "kind": kind, "name": name}],
+    }
 
 
 def _coredns(manifest: Path, image: str) -> Objects:

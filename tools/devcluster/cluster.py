@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +31,7 @@ from tools.devcluster.archive import Image
 from tools.devcluster.components import Component
 from tools.devcluster.faults import ClusterFault
 from tools.devcluster.kubectl import Kubectl
-from tools.devcluster.layout import VOLUMES_LINK, Layout
+from tools.devcluster.layout import Layout
 from tools.devcluster.phases import phase
 
 
@@ -67,7 +66,6 @@ def up(place: Layout) -> Parts:
             _clear(place, wanted)
             network.prepare(place)
             cgroups.make()
-            _link_volumes(place)
         kubectl = administrator(place, parts)
         with ThreadPoolExecutor(1) as aside:
             loading = _start(place, parts, wanted, kubectl, aside)
@@ -147,11 +145,11 @@ def wipe(place: Layout) -> None:
 def _settle(place: Layout, parts: Parts) -> list[Component]:
     """Write keys and configuration; give the processes that follow from them."""
     place.config.mkdir(parents=True, exist_ok=True)
-    place.data.mkdir(exist_ok=True)
+    place.volumes.mkdir(parents=True, exist_ok=True)
     pki.make(place)
     pause = parts.images["pause"].name
     settings.write(place, pause=pause, plugins=machine.cni_plugins())
-    return components.components(place, parts.programs["kubernetes"])
+    return components.components(place, parts.programs)
 
 
 def _clear(place: Layout, wanted: list[Component]) -> None:
@@ -217,24 +215,12 @@ def _install(place: Layout, parts: Parts, kubectl: Kubectl) -> None:
 def _down(place: Layout) -> None:
     running.end(place, ["kubelet"])  # first, or it would start again what ends
     cgroups.end()
-    running.end(
-        place, ["kube-proxy", "kube-scheduler", "kube-controller-manager", "kube-apiserver"]
-    )
+    stores = {"etcd", "containerd"}
+    running.end(place, [name for name in running.recorded(place) if name not in stores])
     running.end(place, ["etcd"])
     # Its shims do not listen to SIGTERM, and it needs no time itself.
     running.end(place, ["containerd"], grace_s=0.5)
     leftovers.remove(place)
-
-
-def _link_volumes(place: Layout) -> None:
-    """Lead the provisioner's built-in place into our folder."""
-    volumes = place.data / "volumes"
-    volumes.mkdir(exist_ok=True)
-    if leftovers.leads_here(VOLUMES_LINK, place):
-        return
-    if os.path.lexists(VOLUMES_LINK):
-        raise ClusterFault(f"{VOLUMES_LINK} is not ours; if no other cluster uses it, remove it")
-    VOLUMES_LINK.symlink_to(volumes)
 
 
 @contextlib.contextmanager

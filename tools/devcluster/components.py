@@ -5,7 +5,7 @@ docs/how-to/real-cluster.md tells why the less usual settings are here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from tools.devcluster.layout import (
     NODE,
     NODE_ADDRESS,
     PODS,
+    PROVISIONER,
     SERVICES,
     Layout,
 )
@@ -45,8 +46,14 @@ class Component:
     needs_api: bool = False
 
 
-def components(layout: Layout, kubernetes: Path) -> list[Component]:
-    """Give all processes, in the order in which they start; they end in the reverse order."""
+def components(layout: Layout, programs: Mapping[str, Path]) -> list[Component]:
+    """Give all processes, in the order in which they start.
+
+    Args:
+        layout: where they keep what.
+        programs: what ``builds.provide`` gives.
+    """
+    kubernetes = programs["kubernetes"]
     return [
         _etcd(layout),
         _containerd(layout),
@@ -55,6 +62,7 @@ def components(layout: Layout, kubernetes: Path) -> list[Component]:
         _scheduler(layout, kubernetes / "kube-scheduler"),
         _kubelet(layout, kubernetes / "kubelet"),
         _proxy(layout, kubernetes / "kube-proxy"),
+        _provisioner(layout, programs["provisioner"] / "provisioner"),
     ]
 
 
@@ -144,7 +152,7 @@ def _apiserver(layout: Layout, program: Path) -> Component:
 def _controller_manager(layout: Layout, program: Path) -> Component:
     pki = layout.pki
     kubeconfig = pki / "controller-manager.kubeconfig"
-    wanted = (
+    command = (
         str(program),
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
@@ -159,10 +167,7 @@ def _controller_manager(layout: Layout, program: Path) -> Component:
         f"--service-account-private-key-file={pki / 'service-accounts.key'}",
         "--use-service-account-credentials=true",
         "--leader-elect=false",
-        "--enable-hostpath-provisioner=true",
     )
-    # It asks for mode 0777 when it makes a volume, and a pod that is not root needs all of it.
-    command = ("/bin/sh", "-c", 'umask 0; exec "$@"', "sh", *wanted)
     ready = partial(asking.https_unverified, f"https://{_LOOPBACK}:10257/healthz")
     return Component(
         "kube-controller-manager", command, ((_LOOPBACK, 10257),), ready, needs_api=True
@@ -202,3 +207,17 @@ def _proxy(layout: Layout, program: Path) -> Component:
     ready = partial(asking.http, f"http://{_LOOPBACK}:10249/healthz")
     ports = ((_LOOPBACK, 10249), (_LOOPBACK, 10256))
     return Component("kube-proxy", command, ports, ready, needs_api=True)
+
+
+def _provisioner(layout: Layout, program: Path) -> Component:
+    port = 10270
+    command = (
+        str(program),
+        f"--kubeconfig={layout.pki / 'provisioner.kubeconfig'}",
+        f"--name={PROVISIONER}",
+        f"--root={layout.volumes}",
+        f"--node={NODE}",
+        f"--port={port}",
+    )
+    ready = partial(asking.http, f"http://{_LOOPBACK}:{port}/metrics")
+    return Component("provisioner", command, ((_LOOPBACK, port),), ready, needs_api=True)

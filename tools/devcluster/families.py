@@ -82,4 +82,5 @@ FAMILIES: Final = (
         stamp={"github.com/tektoncd/cli/pkg/cmd/version.clientVersion": TKN},
     ),
     Family("pause", {"pause": "."}),
+    Family("provisioner", {"provisioner": "."}),
 )

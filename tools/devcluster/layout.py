@@ -20,8 +20,8 @@ NETWORK: Final = "llmatrix-devcluster"
 """Name of the pods' network; what CNI plugins leave outside our folder carries it."""
 CGROUP: Final = "llmatrix-devcluster"
 """All pods live below this control group, so whatever runs in it is ours."""
-VOLUMES_LINK: Final = Path("/tmp/hostpath_pv")  # noqa: S108 - Kubernetes has it built in
-"""Where the controller manager's host path provisioner makes volumes; a link into our folder."""
+PROVISIONER: Final = "llmatrix.dev/folders"
+"""Who makes volumes for the default storage class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class Layout:
     def data(self) -> Path:
         """What survives ``down``: etcd, images, volumes."""
         return self.root / "data"
+
+    @property
+    def volumes(self) -> Path:
+        """The folders that claims are given."""
+        return self.data / "volumes"
 
     @property
     def run(self) -> Path:

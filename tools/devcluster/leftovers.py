@@ -9,7 +9,7 @@ from typing import Final
 
 from llmatrix.stacks import processes
 from tools.devcluster import cgroups, firewall, mounts, network
-from tools.devcluster.layout import VOLUMES_LINK, Layout
+from tools.devcluster.layout import Layout
 
 _CONTAINER_LOGS: Final = Path("/var/log/containers")
 
@@ -28,10 +28,8 @@ def remove(layout: Layout) -> None:
     network.remove(layout)
     firewall.remove()
     cgroups.remove()
-    if leads_here(VOLUMES_LINK, layout):
-        VOLUMES_LINK.unlink()
     for link in _CONTAINER_LOGS.glob("*"):
-        if leads_here(link, layout):
+        if _leads_here(link, layout):
             link.unlink(missing_ok=True)
     shutil.rmtree(layout.run, ignore_errors=True)
 
@@ -45,12 +43,10 @@ def found(layout: Layout) -> list[str]:
         *(f"network device {name}" for name in network.devices()),
         *(f"iptables chain {name}" for name in firewall.ours()),
         *(f"control group {group}" for group in cgroups.standing()),
-        *(f"link {link}" for link in (VOLUMES_LINK,) if leads_here(link, layout)),
     ]
 
 
-def leads_here(link: Path, layout: Layout) -> bool:
-    """Tell whether this is a link into the cluster's folder."""
+def _leads_here(link: Path, layout: Layout) -> bool:
     return link.is_symlink() and link.readlink().is_relative_to(layout.root)
 
 

@@ -12,7 +12,7 @@ def status(place: Layout) -> tuple[list[str], bool]:
     if not place.config.is_dir():
         left = leftovers.found(place)
         return ["there is no cluster", *(f"left behind: {one}" for one in left)], False
-    programs = builds.provide(layout.cache())["kubernetes"]
+    programs = builds.provide(layout.cache())
     there = running.standing(place)
     lines, well = [], True
     for component in components.components(place, programs):
@@ -21,7 +21,7 @@ def status(place: Layout) -> tuple[list[str], bool]:
         well = well and ready
         state = f"pid {identity.pid}" if identity else "does not run"
         lines.append(f"{component.name:<36}{'ready' if ready else 'NOT ready':<12}{state}")
-    kubectl = Kubectl(programs / "kubectl", place.kubeconfig)
+    kubectl = Kubectl(programs["kubernetes"] / "kubectl", place.kubeconfig)
     if well:
         for what, works in readiness.conditions(kubectl):
             answers = works()

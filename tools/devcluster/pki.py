@@ -50,9 +50,10 @@ _LEAVES: Final = (
     _Leaf("controller-manager", "ca", "/CN=system:kube-controller-manager"),
     _Leaf("scheduler", "ca", "/CN=system:kube-scheduler"),
     _Leaf("kube-proxy", "ca", "/CN=system:kube-proxy"),
+    _Leaf("provisioner", "ca", "/CN=llmatrix:provisioner"),
     _Leaf("kubelet", "ca", f"/O=system:nodes/CN=system:node:{NODE}"),
 )
-USERS: Final = ("admin", "controller-manager", "scheduler", "kube-proxy", "kubelet")
+USERS: Final = ("admin", "controller-manager", "scheduler", "kube-proxy", "provisioner", "kubelet")
 """Who has a kubeconfig, at ``pki/NAME.kubeconfig``."""
 
 

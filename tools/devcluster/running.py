@@ -24,6 +24,11 @@ def standing(layout: Layout) -> dict[str, Identity]:
     return {identity.name: identity for identity in recorded if processes.alive(identity)}
 
 
+def recorded(layout: Layout) -> set[str]:
+    """Name the processes that were started here, whether they still run or not."""
+    return {identity.name for identity in processes.recorded(layout.root)}
+
+
 def start(layout: Layout, wanted: Iterable[Component]) -> None:
     """Start those that do not run; returns at once.
 
