@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,10 +151,9 @@ def make_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
     """Make namespaces, with labels; they are removed after the test."""
     made: list[str] = []
 
-    def make(**labels: str) -> Namespace:
+    def make(labels: Mapping[str, str] | None = None) -> Namespace:
         name = f"llmatrix-e2e-{secrets.token_hex(4)}"
-        named = {key.replace("__", "/").replace("_", "-"): value for key, value in labels.items()}
-        metadata = {"name": name, "labels": {LABEL: "true", **named}}
+        metadata = {"name": name, "labels": {LABEL: "true", **(labels or {})}}
         cluster.kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
         made.append(name)
         namespace = Namespace(name, cluster)

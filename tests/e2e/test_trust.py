@@ -36,7 +36,7 @@ def once(shell: str, **step: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def restricted(make_namespace: Callable[..., Any]) -> Any:
-    return make_namespace(pod_security_kubernetes_io__enforce="restricted")
+    return make_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(
