@@ -5,7 +5,7 @@ UV := .uv/bin/uv
 RUN := $(UV) run --frozen --all-extras
 
 help: ## Tell what can be made
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(UV):
 	@echo "setting up: uv"
