@@ -29,7 +29,7 @@ from tools.devcluster import (
 )
 from tools.devcluster.archive import Image
 from tools.devcluster.components import Component
-from tools.devcluster.faults import ClusterFault
+from tools.devcluster.faults import CannotRunHere, ClusterFault
 from tools.devcluster.kubectl import Kubectl
 from tools.devcluster.layout import Layout
 from tools.devcluster.phases import phase
@@ -63,6 +63,7 @@ def up(place: Layout) -> Parts:
     with _alone(place):
         with phase("keys and settings"):
             wanted = _settle(place, parts)
+            _refuse_another(place)
             _clear(place, wanted)
             network.prepare(place)
             cgroups.make()
@@ -150,6 +151,13 @@ def _settle(place: Layout, parts: Parts) -> list[Component]:
     pause = parts.images["pause"].name
     settings.write(place, pause=pause, plugins=machine.cni_plugins())
     return components.components(place, parts.programs)
+
+
+def _refuse_another(place: Layout) -> None:
+    ours = {identity.pid for identity in running.standing(place).values()}
+    other = machine.other_kubernetes(ours)
+    if other is not None:
+        raise CannotRunHere(f"another Kubernetes runs on this machine ({other})")
 
 
 def _clear(place: Layout, wanted: list[Component]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from llmatrix.stacks import processes
-from tools.devcluster import cgroups, firewall, mounts, network
+from tools.devcluster import cgroups, firewall, machine, mounts, network
 from tools.devcluster.layout import Layout
 
 _CONTAINER_LOGS: Final = Path("/var/log/containers")
@@ -26,7 +26,8 @@ def remove(layout: Layout) -> None:
     _shim_sockets(layout)
     mounts.remove(layout.root)
     network.remove(layout)
-    firewall.remove()
+    if machine.other_kubernetes() is None:
+        firewall.remove()
     cgroups.remove()
     for link in _CONTAINER_LOGS.glob("*"):
         if _leads_here(link, layout):

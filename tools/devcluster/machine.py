@@ -6,10 +6,11 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from llmatrix.stacks import process_table
 from tools.devcluster.command import output, succeeds
 from tools.devcluster.faults import CannotRunHere, ClusterFault
 
@@ -28,6 +29,7 @@ PROGRAMS: Final = {
 """Programs that must be there, and the Debian package of each."""
 _CNI_PLACES: Final = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS: Final = ("bridge", "host-local", "portmap", "loopback")
+_NODE_AGENTS: Final = ("kubelet", "kube-proxy", "k3s-server", "k3s-agent", "k0s")
 _CONTROLLERS: Final = ("cpu", "memory", "pids")
 
 
@@ -76,6 +78,29 @@ def provide(programs: Mapping[str, str] = PROGRAMS) -> None:
     still = _missing(programs)
     if still:
         raise ClusterFault(f"still missing after installing packages: {', '.join(sorted(still))}")
+
+
+def other_kubernetes(ours: Collection[int] = ()) -> str | None:
+    """Name a Kubernetes of somebody else in our network namespace; None if there is none.
+
+    Its chains are named as ours, so that the two cannot share a machine. One in a container of
+    its own (kind, minikube with Docker) has a network of its own.
+
+    Args:
+        ours: processes of our own cluster.
+    """
+    here = Path("/proc/self/ns/net").readlink()
+    for entry in process_table.entries():
+        folder = Path("/proc") / str(entry.pid)
+        with contextlib.suppress(OSError):  # it may end while we look
+            name = (folder / "comm").read_text(encoding="utf-8").strip()
+            if name in _NODE_AGENTS and entry.pid not in ours and _network(folder) == here:
+                return f"{name}, process {entry.pid}"
+    return None
+
+
+def _network(process: Path) -> Path:
+    return (process / "ns/net").readlink()
 
 
 def cni_plugins() -> Path:
