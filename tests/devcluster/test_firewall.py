@@ -17,8 +17,8 @@ SAVED = """\
 -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
--A POSTROUTING -s 10.0.0.2 -m comment --comment "name: \\"llmatrix-devcluster\\" id: \\"a\\"" -j CNI-1111
--A POSTROUTING -s 10.0.1.2 -m comment --comment "name: \\"podman\\" id: \\"b\\"" -j CNI-2222
+-A POSTROUTING -m comment --comment "name: \\"llmatrix-devcluster\\" id: \\"a\\"" -j CNI-1111
+-A POSTROUTING -m comment --comment "name: \\"podman\\" id: \\"b\\"" -j CNI-2222
 -A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SEP-ABC
 -A CNI-1111 -d 10.244.0.0/24 -j ACCEPT
 COMMIT
