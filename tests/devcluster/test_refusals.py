@@ -59,8 +59,12 @@ def test_a_process_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
 
 def test_two_do_not_work_on_one_cluster(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "cluster")
-    with cluster._alone(layout), pytest.raises(ClusterFault, match="another `devcluster`"):
-        cluster.down(layout)
+    with (
+        cluster._alone(layout),
+        pytest.raises(ClusterFault, match="another `devcluster`"),
+        cluster._alone(layout, patience_s=0.1),
+    ):
+        pytest.fail("both work on it")
 
 
 def test_without_a_cluster_verbs_say_so(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,13 @@ class Cluster:
         kubectl: an administrator of it.
         shell: an image with busybox.
         llmatrix: our own image; empty where nobody said which.
+        namespaces: those that tests of this session have made.
     """
 
     kubectl: Kubectl
     shell: str
     llmatrix: str
+    namespaces: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,12 @@ def cluster() -> Iterator[Cluster]:
     there = os.environ.get("LLMATRIX_E2E_KUBECONFIG")
     ours = _theirs(Path(there)) if there else _own()
     yield ours
-    namespaces = ("namespaces", "-l", LABEL)
-    gone = until(lambda: not ours.kubectl.get(*namespaces)["items"], PATIENCE_S, every_s=0.5)
-    assert gone, ours.kubectl.run("get", *namespaces)
+
+    def left() -> set[str]:
+        found = ours.kubectl.get("namespaces", "-l", LABEL)["items"]
+        return {one["metadata"]["name"] for one in found} & set(ours.namespaces)
+
+    assert until(lambda: not left(), PATIENCE_S, every_s=0.5), f"not removed: {left()}"
 
 
 def _own() -> Cluster:
@@ -156,6 +161,7 @@ def make_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
         metadata = {"name": name, "labels": {LABEL: "true", **(labels or {})}}
         cluster.kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
         made.append(name)
+        cluster.namespaces.append(name)
         namespace = Namespace(name, cluster)
         # Pods are refused until the controller has made their service account.
         namespace.until(

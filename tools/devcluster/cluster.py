@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+from llmatrix.stacks.waiting import until
 from tools.devcluster import (
     addons,
     builds,
@@ -232,12 +234,20 @@ def _down(place: Layout) -> None:
 
 
 @contextlib.contextmanager
-def _alone(place: Layout) -> Iterator[None]:
-    """Keep two of us from working on the cluster at the same time."""
+def _alone(place: Layout, patience_s: float = 300.0) -> Iterator[None]:
+    """Keep two of us from working on the cluster at the same time; the second waits."""
     place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (place.root.parent / f".{place.root.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ClusterFault("another `devcluster` works on this cluster; wait for it") from None
+        if not until(lambda: _locked(lock), patience_s, every_s=0.2):
+            raise ClusterFault(
+                f"another `devcluster` has been working on this cluster for {patience_s:.0f} s"
+            )
         yield
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

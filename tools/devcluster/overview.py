@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.devcluster import builds, components, layout, leftovers, readiness, running
+from tools.devcluster.families import FAMILIES
 from tools.devcluster.kubectl import Kubectl
 from tools.devcluster.layout import Layout
 
@@ -12,7 +13,9 @@ def status(place: Layout) -> tuple[list[str], bool]:
     if not place.config.is_dir():
         left = leftovers.found(place)
         return ["there is no cluster", *(f"left behind: {one}" for one in left)], False
-    programs = builds.provide(layout.cache())
+    programs = builds.built(layout.cache())
+    if len(programs) < len(FAMILIES):
+        return ["what the cluster is made of has changed or was removed; `up` builds it"], False
     there = running.standing(place)
     lines, well = [], True
     for component in components.components(place, programs):
