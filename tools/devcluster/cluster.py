@@ -93,6 +93,7 @@ def prepare() -> Parts:
     machine.check()
     with phase("packages"):
         machine.provide()
+        machine.check_firewall()
     with phase("programs"):
         programs = builds.provide(layout.cache())
     with phase("archives of images"):

@@ -60,24 +60,37 @@ def provide(programs: Mapping[str, str] = PROGRAMS) -> None:
         programs: a program, or the path of a file → the package that it comes with.
 
     Raises:
-        ClusterFault: something is missing and cannot be installed.
+        CannotRunHere: something is missing and cannot be installed.
     """
     missing = _missing(programs)
     if not missing:
         return
     packages = sorted(set(missing.values()))
     if shutil.which("apt-get") is None:
-        raise ClusterFault(
+        raise CannotRunHere(
             f"missing: {', '.join(sorted(missing))}; without apt-get, install what your system "
             f"calls {', '.join(packages)}"
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    output(["apt-get", "update", "-qq"], environment=quiet)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    output(install, environment=quiet)
+    try:
+        output(["apt-get", "update", "-qq"], environment=quiet)
+        output(install, environment=quiet)
+    except ClusterFault as fault:
+        raise CannotRunHere(f"missing, and not to be had: {', '.join(packages)}: {fault}") from None
     still = _missing(programs)
     if still:
-        raise ClusterFault(f"still missing after installing packages: {', '.join(sorted(still))}")
+        raise CannotRunHere(f"still missing after installing packages: {', '.join(sorted(still))}")
+
+
+def check_firewall() -> None:
+    """Make sure that iptables works with this kernel.
+
+    Raises:
+        CannotRunHere: it does not.
+    """
+    if not succeeds(["iptables", "-t", "nat", "-S"]):
+        raise CannotRunHere("iptables cannot list this kernel's NAT table; see: iptables -t nat -S")
 
 
 def other_kubernetes(ours: Collection[int] = ()) -> str | None:
