@@ -53,12 +53,14 @@ class Cluster:
         kubectl: an administrator of it.
         shell: an image with busybox.
         llmatrix: our own image; empty where nobody said which.
+        tkn: Tekton's command line; None where there is none.
         namespaces: those that tests of this session have made.
     """
 
     kubectl: Kubectl
     shell: str
     llmatrix: str
+    tkn: Path | None
     namespaces: list[str] = field(default_factory=list)
 
 
@@ -140,7 +142,8 @@ def _own() -> Cluster:
         if os.environ.get("LLMATRIX_E2E_REQUIRED"):
             raise
         pytest.skip(f"no cluster can be had here: {reason}")
-    return Cluster(devcluster.administrator(place, parts), parts.images["busybox"].name, image)
+    kubectl = devcluster.administrator(place, parts)
+    return Cluster(kubectl, parts.images["busybox"].name, image, parts.programs["tkn"] / "tkn")
 
 
 def _theirs(kubeconfig: Path) -> Cluster:
@@ -151,6 +154,7 @@ def _theirs(kubeconfig: Path) -> Cluster:
         Kubectl(Path(program), kubeconfig),
         os.environ.get("LLMATRIX_E2E_SHELL", "docker.io/library/busybox:1.36"),
         os.environ.get("LLMATRIX_E2E_IMAGE", ""),
+        Path(tkn) if (tkn := shutil.which("tkn")) else None,
     )
 
 

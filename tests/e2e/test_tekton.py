@@ -6,6 +6,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from tools.devcluster.command import output
+
 Ending = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -144,6 +148,25 @@ def test_a_task_whose_pod_is_deleted_is_tried_again(namespace: Any, ending: Endi
     assert [one["podName"] for one in done["retriesStatus"]] == [first]
     assert done["podName"] != first
     assert done["steps"][0]["terminated"]["exitCode"] == 0
+
+
+def test_tkn_shows_a_run_and_its_log(namespace: Any, ending: Ending) -> None:
+    cluster = namespace.cluster
+    if cluster.tkn is None:
+        pytest.skip("there is no tkn here")
+    step = {"name": "say", "image": cluster.shell, "command": ["echo", "said so"]}
+    namespace.apply(
+        {
+            "apiVersion": "tekton.dev/v1",
+            "kind": "TaskRun",
+            "metadata": {"name": "saying"},
+            "spec": {"taskSpec": {"steps": [step]}},
+        }
+    )
+    assert ending(namespace.run_ended("taskrun", "saying"))["status"] == "True"
+    here = (f"--kubeconfig={cluster.kubectl.kubeconfig}", "-n", namespace.name)
+    assert "Succeeded" in output([cluster.tkn, "taskrun", "list", *here])
+    assert "said so" in output([cluster.tkn, "taskrun", "logs", "saying", *here])
 
 
 def _runs_a_step(run: dict[str, Any]) -> bool:
