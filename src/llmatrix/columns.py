@@ -16,7 +16,7 @@ REQUEST_COLUMNS: Final[dict[str, str]] = {
     "phase": "string",  # warmup, window or drain, by the scheduled time
     "group": "int32",  # group of a shared prefix; null where there is none
     "scheduled_s": "float64",  # when it should have been sent (closed loop: when it was free to be)
-    "sent_s": "float64",  # when its last byte was handed to the socket; null if never
+    "sent_s": "float64",  # when it was handed to the socket; null if never
     "first_token_s": "float64",  # first event with content, at data arrival; null if none
     "last_token_s": "float64",  # last event with content, at data arrival; null if none
     "end_s": "float64",  # when the answer ended, or was given up on

@@ -12,10 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httptools
+import pyarrow.parquet as pq
 import pytest
+
+from llmatrix.columns import REQUEST_COLUMNS, SERVER_COLUMNS, arrow_schema
+from llmatrix.harness.protocol import Job, Measurement, Progress
+from llmatrix.harness.registry import harness
+from llmatrix.spec.experiment import Model
+from llmatrix.spec.workloads import RandomWorkload, SharedPrefixWorkload
+from llmatrix.target import Target
 
 CLOSE = "close"
 RESET = "reset"
@@ -161,7 +171,7 @@ class _Peer(asyncio.Protocol):
         self._server.connections += 1
         self._server._transports.add(transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._server._transports.discard(self._transport)
         if self._task is not None:
             self._task.cancel()
@@ -233,6 +243,84 @@ def truth() -> Iterator[Callable[..., TruthServer]]:
     yield start
     for server in started:
         server.close()
+
+
+@dataclass
+class Ran:
+    """What one run of a harness left."""
+
+    measurement: Measurement
+    rows: list[dict[str, Any]]
+    server_rows: list[dict[str, Any]]
+    progress: list[Progress]
+
+    @property
+    def window(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["phase"] == "window"]
+
+
+Go = Callable[..., Ran]
+
+
+def job(folder: Path, url: str, **changes: Any) -> Job:
+    """A short workload; keys of the target and the model begin with ``target_``, ``model_``."""
+    target = {k.removeprefix("target_"): v for k, v in changes.items() if k.startswith("target_")}
+    model = {k.removeprefix("model_"): v for k, v in changes.items() if k.startswith("model_")}
+    workload = {
+        "kind": "random",
+        "question_len": 20,
+        "output_len": 5,
+        "load": {"rate": 20.0, "arrivals": "constant"},
+        "duration": 0.5,
+        "warmup": 0.0,
+        "drain": 5.0,
+        "timeout": 5.0,
+    } | {k: v for k, v in changes.items() if not k.startswith(("target_", "model_"))}
+    seed = int(workload.pop("seed", 1))  # type: ignore[call-overload]
+    shared = workload["kind"] == "shared-prefix"
+    return Job(
+        target=Target(url, "m", **target),
+        model=Model(name="m", **model),
+        workload=(SharedPrefixWorkload if shared else RandomWorkload).model_validate(workload),
+        seed=seed,
+        folder=folder,
+    )
+
+
+def left(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read the files of a run; their columns are as the contract says."""
+    requests = pq.read_table(folder / "requests.parquet")
+    server = pq.read_table(folder / "server.parquet")
+    assert requests.schema.equals(arrow_schema(REQUEST_COLUMNS))
+    assert server.schema.equals(arrow_schema(SERVER_COLUMNS))
+    return requests.to_pylist(), server.to_pylist()
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Go:
+    """Run a harness against a server, to the end."""
+
+    def run(url: str, name: str = "native", **changes: Any) -> Ran:
+        told: list[Progress] = []
+        asked = job(tmp_path, url, **changes)
+        measurement = harness(name).run(asked, progress=told.append, stop=threading.Event())
+        return Ran(measurement, *left(tmp_path), told)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tools() -> ModuleType:
+    """Give this module: test files cannot import it, for the folder is no package."""
+    return sys.modules[__name__]
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

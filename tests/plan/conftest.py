@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from llmatrix.plan.build import Plan
+from llmatrix.plan.estimate import StepSeconds
 from llmatrix.spec.load import load
 
 BASE: dict[str, Any] = {
@@ -51,6 +52,7 @@ def make_plan(tmp_path: Path, document: dict[str, Any]) -> MakePlan:
         *,
         only: Mapping[str, frozenset[str]] | None = None,
         versions: Callable[[str, str], Mapping[str, str]] = versions,
+        step_seconds: Mapping[str, StepSeconds] | None = None,
         **changes: Any,
     ) -> Plan:
         content = {**copy.deepcopy(document), **changes}
@@ -58,6 +60,6 @@ def make_plan(tmp_path: Path, document: dict[str, Any]) -> MakePlan:
             content["matrix"] = dict(matrix)
         file = tmp_path / "experiment.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False))
-        return Plan(load(file), versions, only=only)
+        return Plan(load(file), versions, only=only, step_seconds=step_seconds)
 
     return make

@@ -78,3 +78,9 @@ def test_a_budget_refuses(make_plan: MakePlan, run: dict[str, object], sentence:
 def test_a_budget_that_is_enough_lets_pass(make_plan: MakePlan) -> None:
     plan = make_plan(run={"budget": {"time": "10m", "accelerator_hours": 9.0}})
     hold_to_budget(plan.estimate, plan.experiment.run.budget, "x.yaml")
+
+
+def test_earlier_records_tell_how_long_steps_take(make_plan: MakePlan) -> None:
+    assumed = make_plan(SCHEDULING)
+    told = make_plan(SCHEDULING, step_seconds={"simulated": {Step.ROUTER: 10.5}})
+    assert told.estimate.seconds == pytest.approx(assumed.estimate.seconds + 4 * 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -118,3 +119,16 @@ def test_traffic_is_common_to_stacks_and_differs_between_replicates(make_plan: M
     seeds = {(t.levels["stack.replicas"], t.replicate.workload): t.traffic_seed for t in plan}
     assert seeds["1", 0] == seeds["2", 0]
     assert seeds["1", 0] != seeds["1", 1]
+
+
+def test_a_tokenizer_is_known_by_its_content(make_plan: MakePlan, tmp_path: Path) -> None:
+    def trial(folder: str, content: str) -> Trial:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "tokenizer.json").write_text(content)
+        return only_trial(make_plan(model={"name": "m-1B", "tokenizer": folder}))
+
+    one = trial("one", "{}")
+    assert trial("two", "{}").id == one.id
+    other = trial("one", '{"a": 1}')
+    assert other.id != one.id
+    assert other.keys[Step.SERVER] == one.keys[Step.SERVER]

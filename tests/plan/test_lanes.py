@@ -42,7 +42,7 @@ def test_enough_blocks_stay_whole_and_are_balanced(shape: list[list[int]], lanes
     packed = pack(blocks, lanes, cost)
     assert sorted((b for lane in packed for b in lane), key=blocks.index) == blocks
     loads = [sum(map(cost, lane)) for lane in packed]
-    best = max(max(map(cost, blocks)), sum(map(cost, blocks)) / lanes)
+    best = max(*map(cost, blocks), sum(map(cost, blocks)) / lanes)
     assert max(loads) <= (2 - 1 / lanes) * best  # Graham's bound for any list order
 
 

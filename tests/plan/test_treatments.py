@@ -96,3 +96,13 @@ def test_levels_that_do_not_go_together_are_refused_with_their_place(
     ]
     with pytest.raises(UserError, match=r"experiment\.yaml:\d+.*replicas"):
         make_plan({"stack": kinds, "stack.replicas": [1, 2]})
+
+
+def test_text_prompts_need_a_tokenizer(make_plan: Callable[..., Plan]) -> None:
+    with pytest.raises(UserError, match=r"prompt=text: text prompts .* need model\.tokenizer"):
+        make_plan({"workload.prompt": ["token-ids", "text"]})
+
+
+def test_chat_takes_text(make_plan: Callable[..., Plan]) -> None:
+    with pytest.raises(UserError, match=r"workload\.api=chat: api: chat takes text"):
+        make_plan({"workload.api": ["completions", "chat"]})

@@ -39,11 +39,11 @@ def no_process_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     token = secrets.token_hex(16)
     monkeypatch.setenv("LLMATRIX_TEST", token)
     yield
-    marker = f"LLMATRIX_TEST={token}"
 
     def left() -> list[process_table.Entry]:
-        running = [entry for entry in process_table.entries() if entry.pid != os.getpid()]
-        return [entry for entry in running if process_table.carries(entry, marker)]
+        tokens = process_table.marked("LLMATRIX_TEST")
+        others = [entry for entry in process_table.entries() if entry.pid != os.getpid()]
+        return [entry for entry in others if tokens.get(entry.pid) == token]
 
     # A process that got SIGKILL a moment ago may still be on its way out.
     until(lambda: not left(), 2.0)
@@ -59,7 +59,7 @@ class MakeTrial(Protocol):
 
 @pytest.fixture
 def make_trial() -> MakeTrial:
-    def make(stack: dict[str, Any], *, model: str = "tiny", key: str = "k") -> Trial:
+    def make(stack: dict[str, Any], *, model: str = "tiny-1B", key: str = "k") -> Trial:
         workload = {
             "kind": "random",
             "question_len": 16,

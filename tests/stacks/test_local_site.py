@@ -9,6 +9,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from llmatrix.errors import EnvironmentFault
 from llmatrix.plan.step import Step
 from llmatrix.stacks import local_site, processes
 from llmatrix.stacks.local_site import LocalSite
+from llmatrix.stacks.waiting import until
 
 
 @pytest.fixture
@@ -81,6 +83,15 @@ def test_torn_keys_claim_nothing(lane: Path) -> None:
         assert site.claimed(Step.SERVER) == "c"
 
 
+def test_keys_that_cannot_be_written_say_so(lane: Path) -> None:
+    with LocalSite.open(lane) as site:
+        site.claim(Step.SERVER, "b")
+        (lane / "keys.json.new").mkdir()  # whatever the system refuses, a full disk too
+        with pytest.raises(EnvironmentFault, match=r"working folder .* cannot be used"):
+            site.claim(Step.ROUTER, "a")
+        assert site.claimed(Step.SERVER) == "b"
+
+
 def test_only_one_holds_a_site(lane: Path) -> None:
     with another_llmatrix(lane) as other:
         with pytest.raises(EnvironmentFault, match=rf"another llmatrix \(pid {other.pid}\)"):
@@ -109,6 +120,39 @@ def test_the_orphan_of_a_killed_llmatrix_is_swept(lane: Path) -> None:
     assert not lane.parent.exists()
     assert local_site.sweep(orphan) == []  # a second time there is nothing to do
     assert local_site.orphans() == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_of_starting_nothing_outlives_the_sweep(lane: Path) -> None:
+    """A killed llmatrix is in the midst of starting one of many servers; the sweep gets them all.
+
+    That nothing is left, recorded or not, is what the fixture ``no_process_left`` asserts.
+    """
+    code = textwrap.dedent(f"""
+        from pathlib import Path
+        from llmatrix.stacks import processes
+        from llmatrix.stacks.local_site import LocalSite
+        site = LocalSite.open(Path({str(lane)!r}))
+        print("held", flush=True)
+        for number in range(200):
+            processes.start(f"server-{{number}}", ["sleep", "600"], site.folder)
+    """)
+
+    def stand(count: int) -> bool:
+        return len(processes.recorded(lane)) >= count
+
+    for standing in range(12):
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            # The next one is being started just then: at which point of it, chance decides.
+            assert until(partial(stand, standing), 20.0)
+            other.kill()
+        (orphan,) = until(local_site.orphans, 10.0) or [LocalSite(lane)]
+        assert len(processes.recorded(lane)) >= standing
+        assert local_site.sweep(orphan) == []
+        assert not lane.exists()
 
 
 def test_a_kept_site_is_no_orphan_until_it_is_opened_again(lane: Path) -> None:

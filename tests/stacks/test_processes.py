@@ -98,9 +98,7 @@ def test_a_member_that_overwrote_its_environment_ends_with_its_session(tmp_path:
     code = f"import os; os.system('sleep 600 & ({hidden}) & echo family $$ $!; wait')"
     identity = processes.start("server", [sys.executable, "-c", code], tmp_path)
     pids = [int(word) for word in printed(tmp_path, "family")]
-    entry = process_table.find(pids[1])
-    assert entry is not None
-    assert until(lambda: not process_table.carries(entry, f"PATH={os.environ['PATH']}"), 10.0)
+    assert until(lambda: pids[1] not in process_table.marked(processes.MARKER), 10.0)
     os.kill(identity.pid, signal.SIGKILL)
     assert processes.end([identity]) == []
     assert gone(*pids)
@@ -254,6 +252,6 @@ def test_ps_tells_what_proc_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         assert entry is not None
         assert entry.session == identity.pid
         assert entry in process_table.entries()
-        assert process_table.carries(entry, f"{processes.MARKER}={identity.launch}")
-        assert not process_table.carries(entry, f"{processes.MARKER}={'0' * 32}")
+        assert process_table.marked(processes.MARKER)[identity.pid] == identity.launch
+        assert os.getpid() not in process_table.marked(processes.MARKER)
     assert processes.end([identity]) == []

@@ -73,6 +73,9 @@ class ScriptedStack:
     left: list[list[str]] = field(default_factory=list)
     removed: int = 0
 
+    def check(self, treatment: Treatment) -> None:
+        del treatment
+
     def preflight(self, treatment: Treatment) -> None:
         del treatment
 
@@ -122,6 +125,9 @@ class ScriptedHarness:
     version: ClassVar[str] = "1"
     runs: int = 0
     failures: list[StepFailure] = field(default_factory=list)
+
+    def preflight(self, treatment: Treatment) -> None:
+        del treatment
 
     def run(
         self, job: Job, *, progress: Callable[[Progress], None], stop: threading.Event

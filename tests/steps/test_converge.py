@@ -51,6 +51,13 @@ def test_a_first_trial_applies_what_the_stack_owns(bench: Bench) -> None:
     assert read_record(bench.store, "steps", record.trial) == record
 
 
+def test_what_the_harness_counted_is_judged(bench: Bench) -> None:
+    checks = {check.name: check for check in measured(bench).checks}
+    assert checks["connections_opened"].figure == 0.0
+    assert checks["loop_lag_ms_p99"].figure == 0.1
+    assert checks["client_cpu"].figure == 0.2
+
+
 def test_a_workload_factor_redeploys_nothing(bench: Bench) -> None:
     same = [n for n, t in enumerate(bench.trials) if t.levels["stack.replicas"] == "1"]
     for number in same:

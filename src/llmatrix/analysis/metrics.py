@@ -4,167 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmatrix.analysis.definitions import LATENCIES, METRICS, QUANTILES, STATISTICS, Metric
 from llmatrix.analysis.percentiles import percentile
 
+__all__ = ["METRICS", "Metric", "Summary", "concurrency_mean", "summarise", "tokens_delivered"]
+
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What a figure means.
-
-    Attributes:
-        name: as in ``Record.metrics``, with its unit.
-        title: as in a heading.
-        unit: of the figure; ``""`` for a plain number.
-        definition: one sentence.
-        better: which way is better; ``neither`` for figures that describe.
-    """
-
-    name: str
-    title: str
-    unit: str
-    definition: str
-    better: Literal["lower", "higher", "neither"]
-
-
-_LATENCIES: Final = {
-    "ttft_ms": (
-        "Time to first token",
-        "from the moment for which the request was scheduled to its first event with content",
-    ),
-    "ttft_from_send_ms": (
-        "Time to first token from send",
-        "from the send of the request to its first event with content",
-    ),
-    "tpot_ms": (
-        "Time per output token",
-        "(last token - first token) / (output tokens - 1), one value for each request",
-    ),
-    "itl_ms": (
-        "Inter-token latency",
-        (
-            "gap between successive events with content, all gaps of all requests pooled; the "
-            "sample size counts requests, since gaps of one answer depend on each other"
-        ),
-    ),
-    "e2e_ms": (
-        "End-to-end latency",
-        "from the moment for which the request was scheduled to its last event with content",
-    ),
-}
-_STATISTICS: Final = {
-    "mean": "Mean",
-    "p50": "Median",
-    "p90": "90th percentile",
-    "p99": "99th percentile",
-}
-_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-_RATES: Final = (
-    Metric(
-        "requests_per_s",
-        "Completed requests",
-        "1/s",
-        "Requests of any phase whose last token came within the window without an error, per "
-        "second of the window.",
-        "higher",
-    ),
-    Metric(
-        "requests_completed",
-        "Requests completed",
-        "",
-        "Requests scheduled in the window that ended without an error.",
-        "neither",
-    ),
-    Metric(
-        "requests_failed",
-        "Requests failed",
-        "",
-        "Requests scheduled in the window that ended with an error.",
-        "lower",
-    ),
-    Metric(
-        "input_tokens_per_s",
-        "Input throughput",
-        "tokens/s",
-        "Prompt tokens (as the server counted, else as asked) of the requests whose first token "
-        "came within the window, per second of the window.",
-        "higher",
-    ),
-    Metric(
-        "output_tokens_per_s",
-        "Output throughput",
-        "tokens/s",
-        "Output tokens delivered within the window, per second of the window: every event with "
-        "content that arrived in it counts, of requests of any phase and outcome, weighted by its "
-        "request's tokens per event.",
-        "higher",
-    ),
-    Metric(
-        "output_tokens_per_s_per_accelerator",
-        "Output throughput per accelerator",
-        "tokens/s",
-        "output_tokens_per_s divided by the accelerators of the deployment.",
-        "higher",
-    ),
-    Metric(
-        "output_tokens_per_s_per_user",
-        "Output speed for one user",
-        "tokens/s",
-        "1000 / tpot_ms_p50: how fast the median answer streams once it has begun.",
-        "higher",
-    ),
-    Metric(
-        "prefix_cache_hit_ratio",
-        "Prefix cache hits",
-        "",
-        "Prompt tokens served from the prefix cache over all prompt tokens, over the completed "
-        "requests of the window, as the server counts both.",
-        "higher",
-    ),
-    Metric(
-        "server_share_max",
-        "Share of the busiest replica",
-        "",
-        "Largest share of the window's answered requests that one replica answered.",
-        "lower",
-    ),
-    Metric(
-        "concurrency_mean",
-        "Requests in flight",
-        "",
-        "Requests in flight (from send to end, of any phase), averaged over the window's time.",
-        "neither",
-    ),
-)
-
-
-def _latency_metrics() -> list[Metric]:
-    return [
-        Metric(
-            f"{name}_{suffix}",
-            f"{title}, {words.lower()}",
-            "ms",
-            f"{words} over the window's completed requests: {definition}.",
-            "lower",
-        )
-        for name, (title, definition) in _LATENCIES.items()
-        for suffix, words in _STATISTICS.items()
-    ]
-
-
-METRICS: Final[dict[str, Metric]] = {
-    metric.name: metric for metric in [*_latency_metrics(), *_RATES]
-}
-"""Every metric by its name, in the order of reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +47,7 @@ def summarise(requests: pa.Table, *, window_s: tuple[float, float], accelerators
     window = requests.filter(pc.equal(requests["phase"], "window"))
     completed = window.filter(pc.is_null(window["error"]))
     told: dict[str, Told] = {}
-    for name in _LATENCIES:
+    for name in LATENCIES:
         told |= _latency(name, completed)
     told["requests_completed"] = (float(completed.num_rows), "")
     told["requests_failed"] = (float(window.num_rows - completed.num_rows), "")
@@ -230,9 +81,9 @@ def _latency(name: str, completed: pa.Table) -> dict[str, Told]:
         why = "no request of the window completed"
         if completed.num_rows:
             why = "no completed request has this figure (it needs two tokens, or two events)"
-        return {f"{name}_{suffix}": (None, why) for suffix in _STATISTICS}
+        return {f"{name}_{suffix}": (None, why) for suffix in STATISTICS}
     found: dict[str, Told] = {f"{name}_mean": (float(values.mean()), "")}
-    for suffix, q in _QUANTILES.items():
+    for suffix, q in QUANTILES.items():
         found[f"{name}_{suffix}"] = percentile(values, q, independent=independent)
     return found
 

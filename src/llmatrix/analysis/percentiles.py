@@ -13,7 +13,6 @@ itself an accident, decides nothing:
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +60,7 @@ def percentile(
     """Estimate the ``q``-quantile, or say why it cannot be told.
 
     Args:
-        values: the samples, in any order and unit, without NaN.
+        values: the samples, in any order and unit.
         q: between 0 and 1: 0.99 for the 99th percentile.
         confidence: see the rule above.
         independent: how many of the samples are independent of each other, where that is fewer
@@ -79,5 +78,7 @@ def percentile(
             f"{name} needs {needed} samples at {100 * confidence:.6g}% confidence; there are "
             f"{count}"
         )
-    found = float(np.quantile(np.asarray(values, dtype=np.float64), q))
-    return (found, "") if math.isfinite(found) else (None, "a sample is not finite")
+    samples = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(samples).all():
+        return None, "a sample is not finite"
+    return float(np.quantile(samples, q)), ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from types import TracebackType
@@ -13,18 +15,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from llmatrix.cli.ended_table import FIGURES, ended_table, figure
+from llmatrix.cli.printable import printable
 from llmatrix.cli.run_state import LaneState, RunState
-from llmatrix.cli.wording import duration, levels, verdict
+from llmatrix.cli.wording import counted, duration, levels, verdict
 from llmatrix.results.record import Failure, Record
 from llmatrix.steps.events import Event, TrialEnded, TrialRetried, TrialStarted, Warned
 
-_FIGURES: Final = (
-    ("TTFT p50", "ttft_ms_p50", "ms"),
-    ("ITL p50", "itl_ms_p50", "ms"),
-    ("output", "output_tokens_per_s", "tok/s"),
-    ("cached", "prefix_cache_hit_ratio", ""),
-)
 _BAR: Final = 24
+_WIDE: Final = 80
+_AROUND: Final = 5
+"""Lines around trials and lanes: two of headings, stopping, the total, and one for the cursor."""
+_STOPPING: Final = "stopping; once more to stop at once"
+_LEAST: Final = 4
 
 
 class Face(Protocol):
@@ -41,6 +44,9 @@ class Face(Protocol):
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
+
+    def stopping(self) -> None:
+        """Show that the run is being stopped; called from a signal handler, so takes no lock."""
 
 
 def face(state: RunState) -> Face:
@@ -70,15 +76,19 @@ class PlainLines:
             case TrialRetried(trial=trial, message=message, pause_s=pause_s):
                 self._line(f"{trial.id[:8]} again in {pause_s:.0f} s: {message}")
             case TrialEnded(trial=trial, result=result):
-                left = duration(self._state.remaining_s())
                 count = f"{self._state.done}/{self._state.planned}"
-                self._line(f"{trial.id[:8]} {count} {_told(result)}; about {left} left")
+                self._line(f"{trial.id[:8]} {count} {_told(result)}; {_left(self._state)}")
             case _:
                 pass
 
+    def stopping(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{_STOPPING}\n".encode())
+
     def _line(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")
-        print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
+        with contextlib.suppress(BrokenPipeError):  # whoever read the log stopped; the run goes on
+            print(f"{stamp} {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the log face
 
 
 class LiveTable:
@@ -86,6 +96,7 @@ class LiveTable:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
+        self._stopping = False
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._picture)
 
@@ -98,79 +109,90 @@ class LiveTable:
 
     def __call__(self, event: Event) -> None:
         self._state.apply(event)
+        if isinstance(event, Warned):  # stays above the table, whole
+            self._console.print(Text(f"warning: {printable(event.message)}", style="yellow"))
+
+    def stopping(self) -> None:
+        self._stopping = True
 
     def _picture(self) -> RenderableType:
-        lanes = list(self._state.lanes.items())
-        rows = max(self._console.height - len(lanes) - 8, 4)
+        width, height = self._console.size
+        lanes = [(i, ln) for i, ln in sorted(self._state.lanes.items()) if ln.trial is not None]
+        shown = lanes[: max(height // 2 - _AROUND, 1)]
+        rows = max(height - len(shown) - _AROUND, 1)
+        more = len(lanes) - len(shown)
+        ended = self._state.ended[-rows:]
         return Group(
-            _ended_table(self._state, rows),
-            *(_lane_line(index, lane) for index, lane in lanes if lane.trial is not None),
-            *(Text(f"warning: {w}", style="yellow") for w in self._state.warnings[-2:]),
-            _total_line(self._state),
+            *([ended_table(ended, width)] if ended else []),
+            *(_lane_line(index, lane, width) for index, lane in shown),
+            *([Text(f"… and {counted(more, 'more lane')}", style="dim")] if more else []),
+            *([Text(_STOPPING, style="yellow")] if self._stopping else []),
+            _total_line(self._state, width),
         )
 
 
-def _ended_table(state: RunState, rows: int) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    paths = list(state.ended[-1][0].levels) if state.ended else []
-    for path in paths:
-        table.add_column(path.rsplit(".", 1)[-1])
-    for heading, _, unit in _FIGURES if state.ended else ():
-        table.add_column(f"{heading} {unit}".strip(), justify="right")
-    if state.ended:
-        table.add_column("verdict")
-    for trial, result in state.ended[-rows:]:
-        figures = [_figure(result, name) for _, name, _ in _FIGURES]
-        style = "" if isinstance(result, Record) and result.valid else "red"
-        told = [trial.levels.get(path, "") for path in paths]
-        table.add_row(*told, *figures, Text(verdict(result), style=style, overflow="ellipsis"))
-    return table
-
-
-def _figure(result: Record | Failure, name: str) -> str:
-    value = result.metrics.get(name) if isinstance(result, Record) else None
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"  # noqa: PLR2004 - three digits
-
-
-def _lane_line(index: int, lane: LaneState) -> RenderableType:
-    line: Table = Table.grid(padding=(0, 1))
-    doing = Text(f"lane {index}", style="bold cyan")
-    told = Text(levels(lane.trial) if lane.trial else "", overflow="ellipsis", no_wrap=True)
+def _lane_line(index: int, lane: LaneState, width: int) -> Table:
+    name = Text(f"lane {index}", style="bold cyan")
+    told = Text(levels(lane.trial) if lane.trial else "")
     if lane.note:
-        line.add_row(doing, told, Text(lane.note, style="yellow", overflow="ellipsis"))
-        return line
+        return _line(width, name, Text(printable(lane.note), style="yellow"))
     progress = lane.progress
     if progress is None:
-        line.add_row(doing, told, Text(str(lane.step or ""), style="dim"))
-        return line
-    bar = ProgressBar(progress.total_s, min(progress.elapsed_s, progress.total_s), width=_BAR)
+        return _line(width, name, told, Text(str(lane.step or ""), style="dim"))
     counts = f"{progress.phase} · {progress.done:,} answered"
     if progress.failed:
         counts += f" · {progress.failed:,} failed"
-    line.add_row(doing, told, bar, Text(counts, style="dim"))
+    elapsed_s = min(progress.elapsed_s, progress.total_s)
+    bar = ProgressBar(progress.total_s, elapsed_s, width=_bar(width))
+    return _line(width, name, told, bar, Text(counts, style="dim"))
+
+
+def _line(width: int, name: Text, told: Text, *rest: RenderableType) -> Table:
+    """Put parts on one line; what is told gives way where the terminal is narrow."""
+    line: Table = Table.grid(padding=(0, 1))
+    line.add_column(no_wrap=True)
+    taken = name.cell_len + 1 + sum(_wide(part, width) + 1 for part in rest)
+    room = max(width - taken, _LEAST)
+    line.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
+    for _ in rest:
+        line.add_column(no_wrap=True, overflow="ellipsis")
+    line.add_row(name, told, *rest)
     return line
 
 
-def _total_line(state: RunState) -> RenderableType:
-    line: Table = Table.grid(padding=(0, 1))
-    told = f"{state.done}/{state.planned} trials"
+def _wide(part: RenderableType, width: int) -> int:
+    return part.cell_len if isinstance(part, Text) else _bar(width)
+
+
+def _bar(width: int) -> int:
+    return _BAR if width >= _WIDE else _BAR // 3
+
+
+def _total_line(state: RunState, width: int) -> RenderableType:
+    told = f"{state.done:,}/{counted(state.planned, 'trial')}"
     for count, word in (
         (state.reused, "reused"),
         (state.invalid, "invalid"),
         (state.failed, "failed"),
     ):
         if count:
-            told += f" · {count} {word}"
-    told += f" · about {duration(state.remaining_s())} left"
-    bar = ProgressBar(max(state.planned, 1), state.done, width=_BAR)
-    line.add_row(bar, Text(told, style="bold"))
+            told += f" · {count:,} {word}"
+    over = state.done >= state.planned
+    time_told = f"took {duration(state.elapsed_s())}" if over else _left(state)
+    line: Table = Table.grid(padding=(0, 1))
+    line.add_column(width=_bar(width))
+    line.add_column(no_wrap=True, overflow="ellipsis")
+    bar = ProgressBar(max(state.planned, 1), state.done, width=_bar(width))
+    line.add_row(bar, Text(f"{told} · {time_told}", style="bold"))
     return line
+
+
+def _left(state: RunState) -> str:
+    return f"about {duration(state.remaining_s())} left"
 
 
 def _told(result: Record | Failure) -> str:
     if isinstance(result, Failure):
         return verdict(result)
-    named = (f"{h} {_figure(result, name)} {unit}".strip() for h, name, unit in _FIGURES)
+    named = (f"{h} {figure(result, name)} {unit}".strip() for h, name, unit in FIGURES)
     return f"{verdict(result)}: {', '.join(named)}"

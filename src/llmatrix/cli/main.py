@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
 import click
 
 from llmatrix import __version__
+from llmatrix.cli.printable import printable
 from llmatrix.errors import LlmatrixError
 
 VERBS: Final = {
@@ -17,6 +19,12 @@ VERBS: Final = {
     "run": "Run what is missing of an experiment, and say where its report is.",
     "status": "Tell how far an experiment is, and what stands on this machine.",
     "report": "Show the answer as tables and as one self-contained page.",
+    "query": "Ask an experiment's tables in SQL.",
+    "export": "Write an experiment's table of trials or requests as one file.",
+    "push": "Copy an experiment from a folder into another store.",
+    "pull": "Copy an experiment from a store into a folder.",
+    "ls": "List the experiments that a store holds.",
+    "rm": "Remove an experiment from a store.",
     "gc": "Remove what interrupted or kept runs left standing.",
     "schema": "Print the JSON Schema of the experiment file, for editors.",
     "sim": "Run the simulated model servers and router by themselves.",
@@ -49,6 +57,17 @@ class _Verbs(click.Group):
             ctx.fail(f"there is no verb '{args[0]}'.{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; that nobody reads its output to the end is no error."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered goes nowhere, so that the interpreter's end does not fail.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
         del ctx
@@ -75,7 +94,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result: Any = llmatrix.main(standalone_mode=False)
+        result: Any = llmatrix.main(prog_name="llmatrix", standalone_mode=False)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
@@ -83,10 +102,6 @@ def _run() -> int:
         return 2
     except LlmatrixError as error:
         for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
+            click.echo(f"error: {printable(line)}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output stopped reading; there is nobody to tell.
-        sys.stderr.close()
-        return 0
     return result if isinstance(result, int) else 0

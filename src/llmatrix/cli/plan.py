@@ -12,8 +12,9 @@ from typing import Any, Final
 import click
 
 from llmatrix.cli.options import experiment_options
+from llmatrix.cli.preflight import check
 from llmatrix.cli.prepare import prepare
-from llmatrix.cli.wording import duration
+from llmatrix.cli.wording import counted, duration
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import STACK_STEPS
 from llmatrix.plan.trial import Trial
@@ -35,6 +36,7 @@ def command(
 ) -> None:
     """Show treatments, deployments, order and cost; start nothing."""
     plan = prepare(file, overrides, only).plan
+    check(plan)
     if as_json:
         _print_json(plan)
     else:
@@ -44,6 +46,7 @@ def command(
 def _print_tables(plan: Plan, shown: int) -> None:
     from rich.console import Console  # noqa: PLC0415 - 50 ms that --json does not need
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for line in summary(plan):
@@ -52,7 +55,8 @@ def _print_tables(plan: Plan, shown: int) -> None:
     for heading in ("lane", "#", *(path.split(".", 1)[1] for path in plan.paths), "replicate"):
         table.add_column(heading)
     for lane, position, trial in islice(_ordered(plan), shown):
-        levels = (trial.levels.get(path, "") for path in plan.paths)
+        # A label is the user's text, not rich's markup.
+        levels = (Text(trial.levels.get(path, "")) for path in plan.paths)
         table.add_row(str(lane), str(position), *levels, _replicate(trial))
     console.print(table)
     if len(plan) > shown:
@@ -67,10 +71,11 @@ def summary(plan: Plan) -> list[str]:
         for step in STACK_STEPS
         if step in estimate.transitions
     )
+    replicates = plan.replicates.deployments * plan.replicates.workloads
     lines = [
-        f"{plan.experiment.name}: {plan.treatments:,} treatments × "
-        f"{plan.replicates.deployments * plan.replicates.workloads} replicates = "
-        f"{len(plan):,} trials in {len(plan.lanes)} lane{'s' if len(plan.lanes) != 1 else ''}",
+        f"{plan.experiment.name}: {counted(plan.treatments, 'treatment')} × "
+        f"{counted(replicates, 'replicate')} = "
+        f"{counted(len(plan), 'trial')} in {counted(len(plan.lanes), 'lane')}",
         f"deployments: {estimate.deployments:,}; applied steps: {transitions or 'none'}",
         f"time: about {duration(estimate.seconds)}; "
         f"accelerator-hours: {estimate.accelerator_hours:,.2f}",

@@ -1,13 +1,24 @@
-"""Check every distinct stack of a plan before anything is started."""
+"""Check every distinct stack and model of a plan before anything is started."""
 
 from __future__ import annotations
 
+from llmatrix.harness.registry import harness
 from llmatrix.plan.build import Plan
 from llmatrix.stacks.registry import stack
 
 
+def check(plan: Plan) -> None:
+    """Ask stacks whether what the plan asks of them can work at all; asks nothing of the machine.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for treatment in plan.distinct_stacks():
+        stack(treatment.stack.kind).check(treatment)
+
+
 def preflight(plan: Plan) -> None:
-    """Ask each stack whether its treatments can work here.
+    """Ask stacks and harnesses whether what the plan asks of them can work here.
 
     Raises:
         UserError: one cannot, whatever the machine.
@@ -15,3 +26,4 @@ def preflight(plan: Plan) -> None:
     """
     for treatment in plan.distinct_stacks():
         stack(treatment.stack.kind).preflight(treatment)
+        harness(treatment.workload.harness).preflight(treatment)

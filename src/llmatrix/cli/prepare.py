@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from llmatrix.errors import StoreFault
 from llmatrix.plan.build import Plan
-from llmatrix.plan.estimate import hold_to_budget
+from llmatrix.plan.estimate import StepSeconds, hold_to_budget
 from llmatrix.spec.load import Loaded, load
 from llmatrix.spec.select import select
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An experiment, planned."""
+    """An experiment, planned.
+
+    Attributes:
+        loaded: the file.
+        plan: what was selected of it.
+        whole: the plan of all of it.
+    """
 
     loaded: Loaded
     plan: Plan
+    whole: Plan
 
 
 def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepared:
@@ -28,9 +36,24 @@ def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepar
         UserError: something that the user wrote is wrong; nothing was started.
     """
     loaded = load(file, overrides=overrides)
-    plan = Plan(loaded, versions, only=select(loaded, only))
+    plan = Plan(
+        loaded, versions, only=select(loaded, only), step_seconds=_earlier_step_seconds(loaded)
+    )
     hold_to_budget(plan.estimate, plan.experiment.run.budget, str(file))
-    return Prepared(loaded, plan)
+    return Prepared(loaded, plan, Plan(loaded, versions) if only else plan)
+
+
+def _earlier_step_seconds(loaded: Loaded) -> Mapping[str, StepSeconds]:
+    """Look into the records of the experiment, if it has any; a store that fails tells nothing."""
+    from llmatrix.results.folder import open_store  # noqa: PLC0415
+    from llmatrix.results.records import applied_seconds  # noqa: PLC0415
+
+    experiment = loaded.experiment
+    try:
+        store = open_store(experiment.results.store, folder=loaded.path.parent)
+        return applied_seconds(store, experiment.name)
+    except StoreFault:
+        return {}
 
 
 @lru_cache(maxsize=64)

@@ -15,14 +15,17 @@ _EVIDENCE = ("record.json", "failure.json")
 @click.command("report")
 @click.argument("folder", required=False, metavar="[DIR]")
 @click.option(
-    "-o", "--output", metavar="FILE", help="Where the page goes; default DIR/report.html."
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the page goes; default DIR/report.html; for a URL, NAME.html here.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the trials as JSON, write no page.")
 def command(folder: str | None, output: str | None, *, as_json: bool) -> None:
     """Show what an experiment found, and write it as one HTML page.
 
-    DIR is an experiment's folder in a store, such as results/quickstart, or a store with one
-    experiment; default: results/.
+    DIR is an experiment's folder in a store, such as results/quickstart or
+    s3://bucket/quickstart, or a store with one experiment; default: results/.
     """
     # The libraries of the report take half a second to load; --help must not wait for them.
     from rich.console import Console  # noqa: PLC0415
@@ -32,15 +35,21 @@ def command(folder: str | None, output: str | None, *, as_json: bool) -> None:
     from llmatrix.report.terminal import print_report  # noqa: PLC0415
     from llmatrix.results.dataset import load  # noqa: PLC0415
     from llmatrix.results.folder import FolderStore  # noqa: PLC0415
+    from llmatrix.results.places import find_experiment as find_anywhere  # noqa: PLC0415
 
-    place = find_experiment(folder)
-    dataset = load(FolderStore(place.parent), place.name)
+    if folder is not None and "://" in folder:
+        dataset = load(*find_anywhere(folder, command="llmatrix report"))
+        default = Path(f"{dataset.experiment}.html")
+    else:
+        place = find_experiment(folder)
+        dataset = load(FolderStore(place.parent), place.name)
+        default = place / "report.html"
     if as_json:
         click.echo(json.dumps(dataset.trials().to_pylist(), indent=1, allow_nan=False))
         return
     summary = Summary(dataset)
     print_report(summary, Console(highlight=False))
-    page = Path(output) if output else place / "report.html"
+    page = Path(output) if output else default
     try:
         write_page(summary, page)
     except OSError as error:
@@ -56,8 +65,6 @@ def find_experiment(folder: str | None) -> Path:
     Raises:
         UserError: there is none, or there are several.
     """
-    if folder is not None and "://" in folder:
-        raise UserError(f"{folder} is not available yet: reports are made from a folder for now")
     place = Path(folder or "results").absolute()
     if not place.is_dir():
         hint = "name an experiment's folder" if folder is None else "check the path"

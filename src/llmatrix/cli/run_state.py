@@ -71,17 +71,20 @@ class RunState:
         """Trials of this run whose figures must not be trusted."""
         return sum(1 for _, r in self.ended if isinstance(r, Record) and not r.valid)
 
+    def elapsed_s(self) -> float:
+        """Give the seconds since the run began."""
+        return time.monotonic() - self.started
+
     def remaining_s(self) -> float:
         """Expect the rest of the run: the plan's estimate, scaled by how it held so far."""
         left_s = max(self.expected_s - self._ended_expected_s, 0.0)
-        elapsed_s = time.monotonic() - self.started
         expected_so_far_s = self._ended_expected_s / self.lane_count
         under_way_s = sum(
             lane.progress.elapsed_s for lane in self.lanes.values() if lane.progress is not None
         )
         pace = 1.0
         if expected_so_far_s > 0:
-            pace = (elapsed_s - under_way_s / self.lane_count) / expected_so_far_s
+            pace = (self.elapsed_s() - under_way_s / self.lane_count) / expected_so_far_s
         return max(left_s - under_way_s, 0.0) * max(pace, 0.1) / self.lane_count
 
     def apply(self, event: Event) -> None:

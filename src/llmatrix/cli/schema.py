@@ -9,9 +9,9 @@ import click
 
 @click.command(name="schema")
 def command() -> None:
-    r"""Print the JSON Schema of an experiment file, for editors.
+    """Print the JSON Schema of an experiment file, for editors.
 
-    \b
+    \u0008
     llmatrix schema > experiment.schema.json
     and as the first line of an experiment file:
     # yaml-language-server: $schema=experiment.schema.json

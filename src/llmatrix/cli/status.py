@@ -9,6 +9,7 @@ import click
 
 from llmatrix.cli.options import experiment_options
 from llmatrix.cli.prepare import prepare
+from llmatrix.cli.printable import printable
 from llmatrix.errors import StoreFault
 from llmatrix.plan.build import Plan
 from llmatrix.results.store import Store
@@ -27,7 +28,7 @@ def command(file: Path, overrides: tuple[str, ...], only: tuple[str, ...]) -> No
 
 
 def _records(plan: Plan, store: Store) -> Iterator[str]:
-    from llmatrix.cli.wording import levels, verdict  # noqa: PLC0415
+    from llmatrix.cli.wording import counted, levels, verdict  # noqa: PLC0415
     from llmatrix.results.records import read_failure, read_record  # noqa: PLC0415
 
     name = plan.experiment.name
@@ -44,14 +45,14 @@ def _records(plan: Plan, store: Store) -> Iterator[str]:
                 failed.append(f"{trial.id[:8]} {levels(trial)}: {verdict(failure)}")
             continue
         except StoreFault as fault:
-            failed.append(str(fault))
+            failed.append(printable(str(fault)))
             continue
         if record.valid:
             valid += 1
         else:
             invalid.append(f"{trial.id[:8]} {levels(trial)}: {verdict(record)}")
     yield (
-        f"{name}: {len(plan)} trials: {valid} valid, {len(invalid)} invalid, "
+        f"{name}: {counted(len(plan), 'trial')}: {valid} valid, {len(invalid)} invalid, "
         f"{len(failed)} failed, {missing} missing"
     )
     yield from (f"  {line}" for line in (*invalid, *failed))

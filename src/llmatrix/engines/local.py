@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from llmatrix.engines.protocol import Orders
 from llmatrix.errors import Stopped
@@ -22,6 +22,8 @@ from llmatrix.steps.events import Warned, Watch
 from llmatrix.steps.run import TrialRun
 
 T = TypeVar("T")
+
+_WAKE_S: Final = 0.2
 
 
 class LocalEngine:
@@ -137,7 +139,8 @@ def _first_error_stops_all(lanes: list[Future[None]], stop: threading.Event) -> 
     waiting = set(lanes)
     first: BaseException | None = None
     while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        # With a timeout: a signal may meet another thread, and its handler runs in this one.
+        done, waiting = wait(waiting, timeout=_WAKE_S, return_when=FIRST_COMPLETED)
         for lane in done:
             error = lane.exception()
             if error is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from llmatrix.spec.experiment import Model
+from llmatrix.spec.experiment import Model, Treatment
 from llmatrix.spec.workloads import Workload
 from llmatrix.target import Target
 
@@ -86,6 +86,13 @@ class Harness(Protocol):
     name: ClassVar[str]
     version: ClassVar[str]
     """Changes whenever the same traffic would be measured differently; part of every trial's id."""
+
+    def preflight(self, treatment: Treatment) -> None:
+        """Check what can be checked before anything is started; touches nothing.
+
+        Raises:
+            UserError: no workload of this model can be sent.
+        """
 
     def run(
         self, job: Job, *, progress: Callable[[Progress], None], stop: threading.Event

@@ -13,13 +13,12 @@ from llmatrix.plan.estimate import (
     LaneEstimate,
     StepSeconds,
     total,
-    workload_seconds,
 )
-from llmatrix.plan.keys import Deployment, deployment, trial_keys
+from llmatrix.plan.keys import Deployment, deployment, transition, trial_keys
 from llmatrix.plan.lanes import pack
 from llmatrix.plan.order import Block, Placed, split_plot
-from llmatrix.plan.resolve import Resolver
-from llmatrix.plan.step import STACK_STEPS, Step
+from llmatrix.plan.resolve import Resolved, Resolver
+from llmatrix.plan.step import Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
 from llmatrix.spec.experiment import Experiment, Replicates, Treatment
@@ -46,6 +45,9 @@ class Lane:
 class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
+    ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
+    it does not tell is assumed.
+
     A trial's number counts replicates within treatments within repetitions of deployments.
     """
 
@@ -61,12 +63,13 @@ class Plan:
         self.experiment: Experiment = loaded.experiment
         self.replicates = _replicates(self.experiment)
         self._versions = versions
-        self._step_s = {**ASSUMED_STEP_S, **(step_seconds or {})}
+        seen = step_seconds or {}
+        self._step_s = {kind: {**s, **seen.get(kind, {})} for kind, s in ASSUMED_STEP_S.items()}
         self._table: LevelTable = level_table(loaded)
         self._resolver = Resolver(loaded, self._table)
         self._combinations: list[Combination] = []
-        self._variants: list[tuple[int, int, int]] = []
-        self._deployments: dict[tuple[int, int, int], Deployment] = {}
+        self._resolved: list[Resolved] = []
+        self._deployments: dict[Resolved, Deployment] = {}
         self._collect(only or {})
         fresh = self.experiment.run.isolation == "fresh"
         blocks = split_plot(self._placed(), self.experiment.run.seed)
@@ -100,43 +103,51 @@ class Plan:
 
     def trial(self, number: int) -> Trial:
         """Make the trial of a number."""
-        treatment, replicate = self._locate(number)
-        variants = self._variants[treatment]
-        resolved = self._resolver.treatment(variants)
-        versions = self._versions(resolved.stack.kind, resolved.workload.harness)
-        trial_id = self._id(variants, replicate, versions)
-        standing = self._deployment(variants, replicate.deployment).keys
+        treatment = self._treatment_of(number)
+        replicate = Replicate(self._repetition_of(number), number % self.replicates.workloads)
+        resolved = self._resolved[treatment]
+        document = self._resolver.treatment(resolved)
+        versions = self._versions(document.stack.kind, document.workload.harness)
+        trial_id = self._id(resolved, replicate, versions)
+        standing = self._deployment(resolved, replicate.deployment).keys
         levels = self._table.assignment(self._combinations[treatment])
-        seed = digest(self._resolver.workload_digest(variants[2]), *map(str, _pair(replicate)))
+        seed = digest(self._resolver.workload_digest(resolved), *map(str, _pair(replicate)))
         return Trial(
             id=trial_id,
             experiment=self.experiment.name,
             levels={path: level.label for path, level in levels.items()},
-            treatment=resolved,
+            treatment=document,
             replicate=replicate,
             versions=versions,
             keys=trial_keys(standing, trial_id, fresh=self.experiment.run.isolation == "fresh"),
             traffic_seed=int(seed, 16) % 2**_SEED_BITS,
-            estimate_s=workload_seconds(resolved.workload),
+            estimate_s=self._resolver.workload_s[resolved[2]],
         )
 
     def distinct_stacks(self) -> Iterator[Treatment]:
-        """Give one treatment for each distinct pair of model and stack."""
-        seen: set[tuple[int, int]] = set()
-        for variants in self._variants:
-            if variants[:2] not in seen:
-                seen.add(variants[:2])
-                yield self._resolver.treatment(variants)
+        """Give for each distinct pair of model and stack the treatment of the longest requests."""
+        longest: dict[tuple[int, int], tuple[int, Resolved]] = {}
+        tokens: dict[int, int] = {}
+        for resolved in self._resolved:
+            number = resolved[2]
+            if number not in tokens:
+                workload = self._resolver.workload(resolved)
+                tokens[number] = workload.prompt_len + workload.output_len
+            known = longest.get(resolved[:2])
+            if known is None or tokens[number] > known[0]:
+                longest[resolved[:2]] = (tokens[number], resolved)
+        for _, resolved in longest.values():
+            yield self._resolver.treatment(resolved)
 
     def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
-        seen: dict[tuple[int, int, int], int] = {}
+        seen: dict[Resolved, int] = {}
         for combination in combinations(self.loaded, self._table, only):
-            variants = self._resolver.sections(combination)
-            earlier = seen.setdefault(variants, len(self._combinations))
+            resolved = self._resolver.resolve(combination)
+            earlier = seen.setdefault(resolved, len(self._combinations))
             if earlier != len(self._combinations):
                 raise self._twice(self._combinations[earlier], combination)
             self._combinations.append(combination)
-            self._variants.append(variants)
+            self._resolved.append(resolved)
         if not self._combinations:
             why = "--only selects none of them" if only else "`exclude` removes every one of them"
             raise UserError(f"{self._matrix_place()}: matrix: no treatment is left: {why}.")
@@ -160,8 +171,8 @@ class Plan:
 
     def _placed(self) -> Iterator[Placed]:
         for repetition in range(self.replicates.deployments):
-            for treatment, variants in enumerate(self._variants):
-                stands = self._deployment(variants, repetition)
+            for treatment, resolved in enumerate(self._resolved):
+                stands = self._deployment(resolved, repetition)
                 model, block, front = stands.keys[Step.MODEL], stands.block, stands.front
                 for replicate in range(self.replicates.workloads):
                     number = self._number(treatment, Replicate(repetition, replicate))
@@ -171,20 +182,25 @@ class Plan:
         each = self.replicates.workloads
         return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
 
-    def _locate(self, number: int) -> tuple[int, Replicate]:
-        rest, workload = divmod(number, self.replicates.workloads)
-        repetition, treatment = divmod(rest, self.treatments)
-        return treatment, Replicate(repetition, workload)
+    def _treatment_of(self, number: int) -> int:
+        return number // self.replicates.workloads % len(self._combinations)
 
-    def _deployment(self, variants: tuple[int, int, int], repetition: int) -> Deployment:
-        key = (variants[0], variants[1], repetition)
+    def _repetition_of(self, number: int) -> int:
+        return number // (self.replicates.workloads * len(self._combinations))
+
+    def _deployment_of(self, number: int) -> Deployment:
+        resolved = self._resolved[self._treatment_of(number)]
+        return self._deployment(resolved, self._repetition_of(number))
+
+    def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
+        key = (resolved[0], resolved[1], repetition)
         known = self._deployments.get(key)
         if known is None:
-            stack = self._resolver.stack(variants[1])
-            harness = self._resolver.workload(variants[2]).harness
+            stack = self._resolver.stack(resolved)
+            harness = self._resolver.workload(resolved).harness
             known = deployment(
                 self.experiment.name,
-                self._resolver.model(variants[0]),
+                self._resolver.model(resolved),
                 stack,
                 stack_version=self._versions(stack.kind, harness)["stack"],
                 repetition=repetition,
@@ -194,44 +210,40 @@ class Plan:
 
     def _id(
         self,
-        variants: tuple[int, int, int],
+        resolved: Resolved,
         replicate: Replicate,
         versions: Mapping[str, str],
     ) -> str:
-        content = self._resolver.treatment_digest(variants)
+        content = self._resolver.treatment_digest(resolved)
         return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
 
     def _block_seconds(self, block: Block) -> float:
-        first = next(block.flat())
-        treatment, _ = self._locate(first)
-        kind = self._resolver.stack(self._variants[treatment][1]).kind
-        return sum(self._step_s[kind].values()) + sum(
-            self._workload_seconds(number) for number in block.flat()
+        kind = self._deployment_of(next(block.flat())).kind
+        workload_s, resolved, treatment_of = (
+            self._resolver.workload_s,
+            self._resolved,
+            self._treatment_of,
         )
-
-    def _workload_seconds(self, number: int) -> float:
-        treatment, _ = self._locate(number)
-        return workload_seconds(self._resolver.workload(self._variants[treatment][2]))
+        return sum(self._step_s[kind].values()) + sum(
+            workload_s[resolved[treatment_of(number)][2]] for number in block.flat()
+        )
 
     def _estimate(self, lane: Lane) -> LaneEstimate:
         sums = LaneEstimate()
         fresh = self.experiment.run.isolation == "fresh"
-        standing: Mapping[Step, str] = {}
+        standing: Deployment | None = None
         for number in lane.numbers():
-            treatment, replicate = self._locate(number)
-            variants = self._variants[treatment]
-            wanted = self._deployment(variants, replicate.deployment)
-            step_s = self._step_s[self._resolver.stack(variants[1]).kind]
-            workload = self._resolver.workload(variants[2])
-            seconds = workload_seconds(workload)
-            for step in STACK_STEPS:
-                if step in wanted.owned and (fresh or standing.get(step) != wanted.keys[step]):
+            workload = self._resolved[self._treatment_of(number)][2]
+            wanted = self._deployment_of(number)
+            seconds = self._resolver.workload_s[workload]
+            if fresh or wanted is not standing:
+                for step in transition(None if fresh else standing, wanted):
                     sums.transitions[step] = sums.transitions.get(step, 0) + 1
-                    seconds += step_s.get(step, 0.0)
-            standing = wanted.keys
+                    seconds += self._step_s[wanted.kind].get(step, 0.0)
+            standing = wanted
             sums.trials += 1
             sums.seconds += seconds
-            sums.window_s += workload.duration
+            sums.window_s += self._resolver.window_s[workload]
             sums.accelerator_s += seconds * wanted.accelerators
         return sums
 

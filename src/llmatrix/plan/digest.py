@@ -19,11 +19,15 @@ def canonical(value: Any) -> str:
 
 def digest(*parts: str) -> str:
     """Hash an ordered list of texts; no two different lists run together into one."""
-    joined = "".join(f"{len(part)}:{part}" for part in parts)
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
     return hashlib.sha256(joined.encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def document_digest(section: BaseModel, fields: frozenset[str] | None = None) -> str:
-    """Hash a resolved section, whole or only the named fields; file names are not in it."""
+    """Hash a resolved section, whole or only the named fields; file names are not in it.
+
+    Fields come in the order of their model, and the models sort their mappings, so the JSON that
+    pydantic writes is canonical.
+    """
     include = None if fields is None else set(fields)
-    return digest(canonical(section.model_dump(mode="json", include=include)))
+    return digest(section.model_dump_json(include=include))

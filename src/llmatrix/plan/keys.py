@@ -21,18 +21,17 @@ class Deployment:
 
     Attributes:
         keys: of the five steps that stand on a site.
+        block: identifies the deployment without its front: trials of one block share servers.
+        kind: of the stack.
         owned: the steps that the stack's kind does itself; the others are skipped.
         accelerators: that it holds while it stands.
     """
 
     keys: Mapping[Step, str]
+    block: str
+    kind: str
     owned: frozenset[Step]
     accelerators: int
-
-    @property
-    def block(self) -> str:
-        """Identify the deployment without its router: trials of one block share servers."""
-        return digest(*(self.keys[s] for s in (Step.NAMESPACE, Step.MODEL, Step.SERVER)))
 
     @property
     def front(self) -> str:
@@ -64,7 +63,17 @@ def deployment(
         fields = stack.LAYERS.get(step.value, frozenset())  # type: ignore[call-overload]
         below = (keys[other] for other in STANDS_ON[step])
         keys[step] = digest(step, document_digest(stack, fields), *own.get(step, ()), *below)
-    return Deployment(keys, owned_steps(stack), stack.accelerators)
+    block = digest(*(keys[step] for step in (Step.NAMESPACE, Step.MODEL, Step.SERVER)))
+    return Deployment(keys, block, stack.kind, owned_steps(stack), stack.accelerators)
+
+
+def transition(standing: Deployment | None, wanted: Deployment) -> list[Step]:
+    """Give the steps that must be applied to come from what stands to what is wanted."""
+    return [
+        step
+        for step in STACK_STEPS
+        if step in wanted.owned and (standing is None or standing.keys[step] != wanted.keys[step])
+    ]
 
 
 def trial_keys(standing: Mapping[Step, str], trial_id: str, *, fresh: bool) -> dict[Step, str]:

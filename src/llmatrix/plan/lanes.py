@@ -19,13 +19,14 @@ def pack(blocks: Sequence[Block], lanes: int, cost: Cost) -> list[list[Block]]:
     lanes serve nobody; each part then has servers of its own. Within a lane the drawn order stays.
     """
     parts = _split(list(blocks), lanes, cost)
+    costs = {id(block): cost(block) for block in parts}
     order = {id(block): position for position, block in enumerate(parts)}
     loads = [(0.0, lane) for lane in range(min(lanes, len(parts)))]
     packed: list[list[Block]] = [[] for _ in loads]
-    for block in sorted(parts, key=cost, reverse=True):
+    for block in sorted(parts, key=lambda block: costs[id(block)], reverse=True):
         load, lane = heapq.heappop(loads)
         packed[lane].append(block)
-        heapq.heappush(loads, (load + cost(block), lane))
+        heapq.heappush(loads, (load + costs[id(block)], lane))
     for lane_blocks in packed:
         lane_blocks.sort(key=lambda block: order[id(block)])
     return packed

@@ -1,112 +1,96 @@
-"""Combinations of levels to resolved, validated sections of the document, each once.
-
-A treatment's document is three sections. Most of a million treatments share theirs, so each
-distinct section is validated and hashed once, whatever the number of treatments it is in.
-"""
+"""Combinations of levels to resolved treatments."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from array import array
 
-from pydantic import ValidationError
-
-from llmatrix.plan.digest import digest, document_digest
-from llmatrix.plan.treatments import UNSET, Combination, LevelTable
+from llmatrix.errors import Problem, SpecError
+from llmatrix.plan.digest import digest
+from llmatrix.plan.estimate import workload_seconds
+from llmatrix.plan.treatments import Combination, LevelTable
+from llmatrix.plan.variants import Variants
 from llmatrix.spec.experiment import Model, Treatment
-from llmatrix.spec.load import Loaded, assign, validate_section
+from llmatrix.spec.load import Loaded
 from llmatrix.spec.stacks import Stack
 from llmatrix.spec.workloads import Workload
 
-SectionName = Literal["model", "stack", "workload"]
-SECTIONS: Final[tuple[SectionName, ...]] = ("model", "stack", "workload")
-
-
-@dataclass(slots=True)
-class _Variants:
-    """The distinct forms of one section, by the numbers of the levels that shape it."""
-
-    columns: tuple[int, ...]
-    numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
-    by_digest: dict[str, int] = field(default_factory=dict)
-    sections: list[Any] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
+Resolved = tuple[int, int, int]
+"""A treatment as the numbers of its model, stack and workload."""
 
 
 class Resolver:
     """Turns combinations into treatments, and remembers every distinct section."""
 
     def __init__(self, loaded: Loaded, table: LevelTable) -> None:
+        self.workload_s = array("d")
+        self.window_s = array("d")
         self._loaded = loaded
         self._table = table
-        self._variants = {
-            name: _Variants(
-                tuple(i for i, path in enumerate(table.paths) if path.split(".")[0] == name)
-            )
-            for name in SECTIONS
-        }
+        self._with_tokenizer = bytearray()
+        self._as_text = bytearray()
+        self._models = Variants("model", loaded, table, self._note_model)
+        self._stacks = Variants("stack", loaded, table)
+        self._workloads = Variants("workload", loaded, table, self._note_workload)
 
-    def sections(self, combination: Combination) -> tuple[int, int, int]:
-        """Give the variants of model, stack and workload that a combination selects.
+    def resolve(self, combination: Combination) -> Resolved:
+        """Give the model, stack and workload that a combination selects.
 
         Raises:
             SpecError: the levels do not go together; it names their places in the file.
         """
-        model, stack, workload = (self._variant(name, combination) for name in SECTIONS)
+        model, stack = self._models.number(combination), self._stacks.number(combination)
+        workload = self._workloads.number(combination)
+        if self._as_text[workload] and not self._with_tokenizer[model]:
+            raise self._no_tokenizer(combination)
         return model, stack, workload
 
-    def _variant(self, name: SectionName, combination: Combination) -> int:
-        variants = self._variants[name]
-        numbers = tuple([combination[i] for i in variants.columns])
-        known = variants.numbers.get(numbers)
-        return self._make(name, numbers, combination) if known is None else known
+    def model(self, resolved: Resolved) -> Model:
+        """Give the model section."""
+        return self._models.section(resolved[0])  # type: ignore[no-any-return]
 
-    def _make(self, name: SectionName, numbers: tuple[int, ...], combination: Combination) -> int:
-        variants = self._variants[name]
-        levels = {
-            self._table.paths[i]: self._table.levels[i][combination[i]].value
-            for i in sorted(variants.columns, key=lambda i: self._table.paths[i].count("."))
-            if combination[i] != UNSET
-        }
-        try:
-            section = validate_section(name, assign(self._loaded.base[name], levels))
-        except ValidationError as error:
-            assignment = self._table.assignment(combination)
-            raise self._loaded.explain(error, assignment) from None
-        key = document_digest(section)
-        number = variants.by_digest.get(key)
-        if number is None:
-            number = len(variants.sections)
-            variants.by_digest[key] = number
-            variants.sections.append(section)
-            variants.digests.append(key)
-        variants.numbers[numbers] = number
-        return number
+    def stack(self, resolved: Resolved) -> Stack:
+        """Give the stack section."""
+        return self._stacks.section(resolved[1])  # type: ignore[no-any-return]
 
-    def model(self, variant: int) -> Model:
-        """Give a model section by its number."""
-        return self._variants["model"].sections[variant]  # type: ignore[no-any-return]
+    def workload(self, resolved: Resolved) -> Workload:
+        """Give the workload section."""
+        return self._workloads.section(resolved[2])  # type: ignore[no-any-return]
 
-    def stack(self, variant: int) -> Stack:
-        """Give a stack section by its number."""
-        return self._variants["stack"].sections[variant]  # type: ignore[no-any-return]
+    def workload_digest(self, resolved: Resolved) -> str:
+        """Give the hash of the workload section."""
+        return self._workloads.digest(resolved[2])
 
-    def workload(self, variant: int) -> Workload:
-        """Give a workload section by its number."""
-        return self._variants["workload"].sections[variant]  # type: ignore[no-any-return]
-
-    def workload_digest(self, variant: int) -> str:
-        """Give the hash of a workload section by its number."""
-        return self._variants["workload"].digests[variant]
-
-    def treatment(self, variants: tuple[int, int, int]) -> Treatment:
+    def treatment(self, resolved: Resolved) -> Treatment:
         """Put a treatment together from sections that were validated already."""
-        model, stack, workload = variants
         return Treatment.model_construct(
-            model=self.model(model), stack=self.stack(stack), workload=self.workload(workload)
+            model=self.model(resolved), stack=self.stack(resolved), workload=self.workload(resolved)
         )
 
-    def treatment_digest(self, variants: tuple[int, int, int]) -> str:
+    def treatment_digest(self, resolved: Resolved) -> str:
         """Hash a treatment by the hashes of its sections."""
-        names = zip(SECTIONS, variants, strict=True)
-        return digest(*(self._variants[name].digests[number] for name, number in names))
+        model, stack, workload = resolved
+        return digest(
+            self._models.digest(model), self._stacks.digest(stack), self._workloads.digest(workload)
+        )
+
+    def _note_model(self, model: Model) -> None:
+        self._with_tokenizer.append(model.tokenizer is not None)
+
+    def _note_workload(self, workload: Workload) -> None:
+        self._as_text.append(workload.prompt == "text")
+        self.workload_s.append(workload_seconds(workload))
+        self.window_s.append(workload.duration)
+
+    def _no_tokenizer(self, combination: Combination) -> SpecError:
+        told = ", ".join(
+            f"{p}={level.label}" for p, level in self._table.assignment(combination).items()
+        )
+        where = f"in the combination {told}: " if told else ""
+        return SpecError(
+            Problem(
+                self._loaded.source.place(("workload", "prompt")),
+                "workload.prompt",
+                f"{where}text prompts of an exact length need model.tokenizer.",
+                "Name a tokenizer's folder, or write tokenizer: words for a simulated server.",
+            )
+        )

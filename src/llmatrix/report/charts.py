@@ -18,8 +18,6 @@ ACCENT: Final = "var(--accent)"
 DANGER: Final = "var(--danger)"
 SIMULATED: Final = "Simulated: no real model answered"
 _NUMBER: Final = ",.3~r"
-_ARROWS_UP: Final = 0.55
-"""Fraction of a cell's colour from which its text needs the light ink."""
 
 
 def charts(*, simulated: bool) -> dict[str, dict[str, Any]]:
@@ -34,9 +32,7 @@ def charts(*, simulated: bool) -> dict[str, dict[str, Any]]:
 
 
 def _finish(chart: alt.LayerChart | alt.FacetChart, *, simulated: bool) -> dict[str, Any]:
-    chart = chart.properties(
-        width="container", autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
+    chart = chart.properties(width="container")
     if simulated:
         chart = chart.properties(title=alt.TitleParams(text=SIMULATED, anchor="start"))
     document: dict[str, Any] = chart.to_dict()
@@ -46,7 +42,7 @@ def _finish(chart: alt.LayerChart | alt.FacetChart, *, simulated: bool) -> dict[
 
 _CONFIG: Final[dict[str, Any]] = {
     "background": "transparent",
-    "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+    "font": "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
     "view": {"stroke": None},
     "title": {"color": "var(--warn)", "fontSize": 12, "fontWeight": 600, "offset": 10},
     "axis": {
@@ -61,6 +57,8 @@ _CONFIG: Final[dict[str, Any]] = {
         "labelLimit": 180,
         "titlePadding": 10,
         "labelPadding": 6,
+        "labelOverlap": True,
+        "labelSeparation": 10,
     },
     "legend": {
         "labelColor": "var(--ink)",
@@ -71,6 +69,7 @@ _CONFIG: Final[dict[str, Any]] = {
         "orient": "top",
         "symbolType": "circle",
         "symbolSize": 90,
+        "symbolOpacity": 1,
         "labelLimit": 220,
         "columns": 4,
     },
@@ -95,20 +94,16 @@ def _heatmap() -> alt.LayerChart | alt.FacetChart:
         tooltip=["tip:N", "value:N", "trials:N"],
     )
     cells = base.mark_rect(cornerRadius=5, stroke="var(--card)", strokeWidth=3).encode(
-        fill=alt.condition("datum.empty", alt.value("var(--grid)"), alt.value(ACCENT)),
+        fill=alt.condition("datum.empty", alt.value("var(--grid)"), alt.value("var(--cell)")),
         fillOpacity=alt.FillOpacity(
-            "goodness:Q", scale=alt.Scale(domain=[0, 1], range=[0.08, 1]), legend=None
+            "goodness:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None
         ),
     )
     text = base.mark_text(fontSize=13, fontWeight=500, lineBreak="\n").encode(
         text="label:N",
-        color=alt.condition(
-            f"datum.goodness > {_ARROWS_UP} && !datum.empty",
-            alt.value("var(--on-accent)"),
-            alt.value(INK),
-        ),
+        color=alt.condition("datum.label === 'invalid'", alt.value(DANGER), alt.value(INK)),
     )
-    return alt.layer(cells, text).properties(height=alt.Step(46))
+    return alt.layer(cells, text)
 
 
 def _scatter() -> alt.LayerChart | alt.FacetChart:
@@ -130,8 +125,8 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
     strength = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     tips = ["treatment:N", "what:N", "xs:N", "ys:N"]
     lines = (
-        _named("means")
-        .mark_line(strokeWidth=1.5, opacity=0.5)
+        _named("lines")
+        .mark_line(strokeWidth=1.5)
         .encode(
             x=x,
             y=y,
@@ -141,9 +136,13 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
             opacity=alt.when(chosen).then(alt.value(0.5)).otherwise(alt.value(0.06)),
         )
     )
+    plain_lines = (
+        _named("plain_lines")
+        .mark_line(strokeWidth=1.5, color="var(--line)")
+        .encode(x=x, y=y, detail="line:N", order="order:Q")
+    )
     trials = (
-        _named("points")
-        .transform_filter("datum.valid")
+        _named("trials")
         .mark_point(filled=True, size=22)
         .encode(
             x=x,
@@ -154,9 +153,8 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
         )
     )
     invalid = (
-        _named("points")
-        .transform_filter("!datum.valid")
-        .mark_point(shape="cross", size=60, strokeWidth=1.5, angle=45, filled=True, color=DANGER)
+        _named("invalid")
+        .mark_point(shape="cross", size=90, angle=45, filled=True, color=DANGER)
         .encode(x=x, y=y, tooltip=tips)
     )
     means = (
@@ -165,7 +163,7 @@ def _scatter() -> alt.LayerChart | alt.FacetChart:
         .encode(x=x, y=y, color=colour, tooltip=tips, opacity=strength)
         .add_params(chosen)
     )
-    return alt.layer(lines, trials, invalid, means).properties(height=340)
+    return alt.layer(lines, plain_lines, trials, invalid, means).properties(height=340)
 
 
 def _ecdf() -> alt.LayerChart | alt.FacetChart:
@@ -188,7 +186,11 @@ def _ecdf() -> alt.LayerChart | alt.FacetChart:
                 scale=alt.Scale(domain=[0, 1]),
             ),
             color=alt.Color(
-                "colour:N", sort=None, title="colour", scale=alt.Scale(range=CATEGORIES)
+                "colour:N",
+                sort=None,
+                title="colour",
+                scale=alt.Scale(range=CATEGORIES),
+                legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3),
             ),
             detail="treatment:N",
             strokeDash=alt.condition("datum.valid", alt.value([1, 0]), alt.value([4, 4])),
@@ -221,7 +223,7 @@ def _steps() -> alt.LayerChart | alt.FacetChart:
                 "outcome:N", title=None, scale=alt.Scale(domain=outcomes, range=colours)
             ),
             order="rank:Q",
-            tooltip=["step:N", "outcome:N", "seconds_text:N", "count:Q"],
+            tooltip=["step:N", "outcome:N", "time:N", "count:Q"],
         )
     )
     labels = (
@@ -229,4 +231,4 @@ def _steps() -> alt.LayerChart | alt.FacetChart:
         .mark_text(align="left", dx=6, fontSize=12, color="var(--muted)")
         .encode(x=alt.X("seconds:Q"), y=y, text="label:N")
     )
-    return alt.layer(bars, labels).properties(height=alt.Step(34))
+    return alt.layer(bars, labels)

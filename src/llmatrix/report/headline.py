@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmatrix.analysis.differences import average, leader
-from llmatrix.report.shown import Shown, estimate_text, number
+from llmatrix.analysis.replicates import Estimate
+from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
 
 NAMED = 2
 """Most configurations that a sentence lists by name."""
+LARGE_RATIO = 1.5
+"""From here a ratio says more than a percentage."""
 
 _ASKED = ("ttft_ms_p50", "output_tokens_per_s", "itl_ms_p50", "ttft_ms_p99")
 
@@ -25,6 +28,7 @@ class Finding:
         winner: the leading configuration, in words.
         figure: its estimate with unit.
         against: how it compares, a whole clause.
+        over: on what it was compared, a whole clause; empty where nothing else varied.
         sure: whether the difference is larger than its interval.
     """
 
@@ -33,12 +37,13 @@ class Finding:
     winner: str
     figure: str
     against: str
+    over: str
     sure: bool
 
     @property
     def sentence(self) -> str:
         """Give the finding as one sentence."""
-        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}."
+        return f"{self.claim}: {self.winner} at {self.figure}, {self.against}{self.over}."
 
 
 def findings(summary: Summary) -> list[Finding]:
@@ -79,11 +84,12 @@ def lead(summary: Summary) -> str:
 
 
 def configuration(summary: Summary, factors: Sequence[int], levels: Levels) -> str:
-    """Name a combination of levels: ``prefix`` alone, else ``config prefix, replicas 4``."""
-    if len(factors) == 1:
-        return str(levels[0])
+    """Name a combination of levels: ``prefix``; where that says too little, ``replicas 4``."""
+    labels = [WITHHELD if level is None else level for level in levels]
+    if len(factors) == 1 and labels[0][:1].isalpha():
+        return labels[0]
     names = (summary.factor_names[i] for i in factors)
-    return ", ".join(f"{name} {level}" for name, level in zip(names, levels, strict=True))
+    return ", ".join(f"{name} {label}" for name, label in zip(names, labels, strict=True))
 
 
 def _deciding(summary: Summary) -> list[int]:
@@ -101,32 +107,64 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
     found = leader(named, lower=lower)
     if found is None:
         return None
-    means = {name: average(cells) for name, cells in named.items()}
-    order = sorted(means, key=lambda name: means[name].mean or 0.0, reverse=not lower)
+    means = {name: average(cells).mean or 0.0 for name, cells in named.items()}
+    best = average(named[found.best])
     unit = f" {metric.unit}" if metric.unit else ""
-    blocks = len(named[found.best])
-    over = f", averaged over {blocks} workloads" if blocks > 1 else ""
+    told = {name: f"{name} ({number(mean)}{unit})" for name, mean in means.items()}
+    worst = (max if lower else min)(means, key=lambda name: means[name])
     if found.tied:
+        many = len(found.tied) > NAMED
         others = (
-            f"{len(found.tied)} others" if len(found.tied) > NAMED else " and ".join(found.tied)
+            f"{len(found.tied)} others" if many else " and ".join(told[name] for name in found.tied)
         )
         against = f"not distinguishable from {others}"
     else:
-        last = means[order[-1]].mean
-        ratio = _ratio(means[found.best].mean, last, lower=lower)
-        against = f"{ratio} {order[-1]} ({number(last)}{unit})"
+        against = f"{_margin(means[found.best], means[worst], lower=lower)} {told[worst]}"
+    claim = f"{'Lowest' if lower else 'Highest'} {metric.label}"
+    if len(found.tied) == len(means) - 1:
+        claim = f"No clear leader in {metric.label}"
     return Finding(
         metric=metric,
-        claim=f"{'Lowest' if lower else 'Highest'} {metric.label}",
+        claim=claim,
         winner=found.best,
-        figure=f"{estimate_text(means[found.best])}{unit}",
-        against=against + over + ("" if found.judged else "; one replicate has no interval"),
+        figure=f"{estimate_text(best)}{unit}",
+        against=against + ("" if found.judged else f" ({_unjudged(best)})"),
+        over=_over(len(named[found.best]), _blocks(summary, factors)),
         sure=found.judged and not found.tied,
     )
 
 
-def _ratio(best: float | None, last: float | None, *, lower: bool) -> str:
-    if not best or not last or best < 0 or last < 0:
+def _unjudged(best: Estimate) -> str:
+    if best.half_width is None:
+        return "one replicate, so no interval"
+    return "not all of them have two valid replicates, so not all could be judged"
+
+
+def _blocks(summary: Summary, factors: Sequence[int]) -> int:
+    """Count the combinations of the other factors, measured under every configuration or not."""
+    every = (
+        tuple(v for i, v in enumerate(t.levels) if i not in factors) for t in summary.treatments
+    )
+    return len(set(every))
+
+
+def _over(common: int, every: int) -> str:
+    if every == 1:
+        return ""
+    if common == every:
+        return f", averaged over {every} workloads"
+    if common == 1:
+        return f", on the one of {every} workloads that is valid for all"
+    return f", averaged over the {common} of {every} workloads that are valid for all"
+
+
+def _margin(best: float, worst: float, *, lower: bool) -> str:
+    """Say how far the best is from the worst: ``2.1x below``, and where that is little, ``8 %``."""
+    if best <= 0 or worst <= 0:
         return "against"
-    ratio = last / best if lower else best / last
-    return f"{ratio:.2g}\u00d7 {'below' if lower else 'above'}"
+    ratio = worst / best if lower else best / worst
+    way = "below" if lower else "above"
+    if ratio >= LARGE_RATIO:
+        return f"{ratio:.2g}\u00d7 {way}"
+    share = 1 - best / worst if lower else best / worst - 1
+    return f"{100 * share:.2g} % {way}"

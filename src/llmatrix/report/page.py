@@ -65,6 +65,7 @@ def render_page(summary: Summary) -> str:
         describe=describe,
         number_like=lambda found: number(found.half_width, like=found.mean),
         warnings=_warnings(summary),
+        replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
         provenance=_provenance(summary),
         payload=payload(summary, curves),
         spent=_spent(summary),
@@ -95,7 +96,9 @@ def _inline(name: str) -> Markup:
 @cache
 def _vega() -> Markup:
     """Give Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle(None)
+    bundle = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed; window.vegaLite = vegaLite; window.vega = vega;"
+    )
     return Markup(bundle.replace("</script", "<\\/script"))  # noqa: S704 - a library of ours
 
 

@@ -9,17 +9,14 @@ from typing import Any
 from llmatrix.plan.step import Step
 from llmatrix.report.charts import charts
 from llmatrix.report.distributions import PROBABILITIES, Distribution
-from llmatrix.report.shown import WITHHELD, natural
+from llmatrix.report.shown import WITHHELD
 from llmatrix.report.summary import Summary
 from llmatrix.results.record import Outcome
 
 
 def payload(summary: Summary, curves: dict[str, list[Distribution]]) -> dict[str, Any]:
     """Give the page's data as plain JSON values: no NaN, six significant digits."""
-    levels = [
-        sorted({t.levels[i] for t in summary.treatments}, key=natural)
-        for i in range(len(summary.dataset.factors))
-    ]
+    levels = [summary.levels_of(i) for i in range(len(summary.dataset.factors))]
     return {
         "simulated": summary.simulated,
         "factors": [
@@ -35,7 +32,14 @@ def payload(summary: Summary, curves: dict[str, list[Distribution]]) -> dict[str
         ],
         "varied": list(summary.varied),
         "metrics": [
-            {"name": m.name, "label": m.label, "unit": m.unit, "title": m.title, "lower": m.lower}
+            {
+                "name": m.name,
+                "label": m.label,
+                "unit": m.unit,
+                "title": m.title,
+                "lower": m.lower,
+                "key": m.key,
+            }
             for m in summary.metrics
         ],
         "treatments": [

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from llmatrix.analysis.definitions import METRICS
 from llmatrix.analysis.replicates import Estimate
 
 WITHHELD: Final = "\u2013"
@@ -24,6 +25,7 @@ class Shown:
         unit: as written after a number; empty for a ratio.
         lower: whether lower is better; None where neither is.
         key: whether it belongs into a short table.
+        definition: one sentence; empty for a metric that nobody declares.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Shown:
     unit: str
     lower: bool | None
     key: bool = False
+    definition: str = ""
 
     @property
     def title(self) -> str:
@@ -38,49 +41,83 @@ class Shown:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-_LATENCIES: Final = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
-_KEY_QUANTILES: Final = {
-    "ttft": ("p50", "p90", "p99"),
-    "itl": ("p50", "p99"),
-    "e2e": ("p50", "p99"),
+_SHORT: Final = {
+    **{
+        f"{name}_ms_{statistic}": f"{label} {statistic}"
+        for name, label in {
+            "ttft": "TTFT",
+            "itl": "ITL",
+            "tpot": "TPOT",
+            "e2e": "E2E",
+            "ttft_from_send": "TTFT from send",
+        }.items()
+        for statistic in ("p50", "p90", "p99", "mean")
+    },
+    "output_tokens_per_s": "Output",
+    "requests_per_s": "Requests",
+    "prefix_cache_hit_ratio": "Prefix hits",
+    "output_tokens_per_s_per_accelerator": "Output per accelerator",
+    "output_tokens_per_s_per_user": "Output per user",
+    "input_tokens_per_s": "Input",
+    "concurrency_mean": "In flight",
+    "server_share_max": "Busiest replica",
 }
-_KNOWN: Final = [
-    *(
-        Shown(f"{n}_ms_{q}", f"{label} {q}", "ms", lower=True, key=q in _KEY_QUANTILES.get(n, ()))
-        for n, label in _LATENCIES.items()
-        for q in ("mean", "p50", "p90", "p99")
-    ),
-    Shown("output_tokens_per_s", "Output", "tok/s", lower=False, key=True),
-    Shown("requests_per_s", "Requests", "req/s", lower=False, key=True),
-    Shown("prefix_hit_ratio", "Prefix hits", "", lower=False, key=True),
-]
-_UNITS: Final = [
-    (r"_tokens_per_s$", " tok/s"),
-    (r"_per_s$", " /s"),
-    (r"_ms(?=_|$)", " ms"),
-    (r"_s$", " s"),
-    (r"_bytes$", " B"),
-]
+"""Short labels, in the order of reports."""
+_SHORT_UNITS: Final = {"tokens/s": "tok/s", "1/s": "req/s"}
+_KEY: Final = {
+    "ttft_ms_p50",
+    "ttft_ms_p90",
+    "ttft_ms_p99",
+    "itl_ms_p50",
+    "itl_ms_p99",
+    "e2e_ms_p50",
+    "e2e_ms_p99",
+    "output_tokens_per_s",
+    "requests_per_s",
+    "prefix_cache_hit_ratio",
+}
 
 
 def shown_metrics(names: Iterable[str]) -> list[Shown]:
-    """Give how to show each metric of ``names``: the known ones first, in their order."""
-    rest = dict.fromkeys(names)
-    known = [metric for metric in _KNOWN if metric.name in rest]
-    return known + [_derived(n) for n in rest if n not in {metric.name for metric in known}]
+    """Give how to show each metric of ``names``: those of the short labels first."""
+    every = dict.fromkeys(names)
+    first = [name for name in _SHORT if name in every]
+    return [_shown(name) for name in [*first, *(n for n in every if n not in _SHORT)]]
+
+
+def _shown(name: str) -> Shown:
+    declared = METRICS.get(name)
+    if declared is None:
+        return _derived(name)
+    return Shown(
+        name=name,
+        label=_SHORT.get(name, declared.title),
+        unit=_SHORT_UNITS.get(declared.unit, declared.unit),
+        lower={"lower": True, "higher": False}.get(declared.better),
+        key=name in _KEY,
+        definition=declared.definition,
+    )
+
+
+_UNITS: Final = [
+    (r"_tokens_per_s$", "tok/s"),
+    (r"_per_s$", "/s"),
+    (r"_ms(?=_|$)", "ms"),
+    (r"_s$", "s"),
+    (r"_bytes$", "B"),
+]
 
 
 def _derived(name: str) -> Shown:
-    """Read a metric that this table does not know off its name, which carries its unit."""
+    """Read a metric that nobody declares off its name, which carries its unit."""
     label, unit = name, ""
     for pattern, found in _UNITS:
         if re.search(pattern, name):
-            label, unit = re.sub(pattern, "", name), found.strip()
+            label, unit = re.sub(pattern, "", name), found
             break
-    words = label.replace("_", " ").strip()
-    hits = "hit" in name and ("ratio" in name or "rate" in name)
-    lower = True if unit in {"ms", "s"} else False if unit.endswith("/s") or hits else None
-    return Shown(name, words[:1].upper() + words[1:], unit, lower, key=hits)
+    words = _SHORT.get(name) or label.replace("_", " ").strip().capitalize()
+    lower = True if unit in {"ms", "s"} else False if unit.endswith("/s") else None
+    return Shown(name, words, unit, lower, key=name in _KEY)
 
 
 def number(value: float | None, *, like: float | None = None) -> str:

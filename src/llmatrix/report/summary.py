@@ -109,7 +109,7 @@ class Summary:
         """Every metric that any record has."""
         return shown_metrics(name for r in self.dataset.records for name in r.metrics)
 
-    @property
+    @cached_property
     def key_metrics(self) -> list[Shown]:
         """The metrics of a short table: those that at least one trial has."""
         told = {n for r in self.dataset.records for n, v in r.metrics.items() if v is not None}
@@ -121,7 +121,7 @@ class Summary:
         """Whether any record comes from a simulated stack."""
         return any(record.simulated for record in self.dataset.records)
 
-    @property
+    @cached_property
     def invalid(self) -> tuple[Record, ...]:
         """The trials whose figures cannot be trusted."""
         return tuple(record for record in self.dataset.records if not record.valid)
@@ -143,7 +143,7 @@ class Summary:
         groups: dict[Levels, list[Record]] = {}
         for record in self.dataset.records:
             groups.setdefault(self.levels(record), []).append(record)
-        ordered = sorted(groups, key=lambda levels: [natural(level) for level in levels])
+        ordered = sorted(groups, key=lambda ls: [self._place(i, v) for i, v in enumerate(ls)])
         return tuple(Treatment(levels, tuple(groups[levels])) for levels in ordered)
 
     @cached_property
@@ -159,7 +159,7 @@ class Summary:
             return ()
         return tuple(self._effect(i) for i in self.varied)
 
-    @property
+    @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The experiment's service-level objectives."""
         manifest = self.dataset.manifest
@@ -175,6 +175,17 @@ class Summary:
         """Give a record's levels in the order of the factors."""
         mine = self.dataset.levels[record.trial]
         return tuple(mine[path] for path in self.dataset.factors)
+
+    def levels_of(self, factor: int) -> tuple[str | None, ...]:
+        """Give a factor's levels among the records, in the order of the file where it is known."""
+        found = {treatment.levels[factor] for treatment in self.treatments}
+        return tuple(sorted(found, key=lambda level: self._place(factor, level)))
+
+    def _place(self, factor: int, level: str | None) -> tuple[int, tuple[int, float, str]]:
+        manifest = self.dataset.manifest
+        named = manifest.factors.get(self.dataset.factors[factor], []) if manifest else []
+        place = named.index(level) if level in named else len(named)
+        return place, natural(level)
 
     def compare(self, factors: Sequence[int], metric: str) -> dict[Levels, list[Cell]]:
         """Line up the combinations of ``factors`` on the blocks that all of them were measured in.
@@ -198,7 +209,7 @@ class Summary:
         return {key: [cells[block] for block in common] for key, cells in measured.items()}
 
     def _effect(self, factor: int) -> Effect:
-        levels = sorted({t.levels[factor] for t in self.treatments}, key=natural)
+        levels = self.levels_of(factor)
         estimates: dict[tuple[str | None, str], Estimate] = {}
         leaders: dict[str, Leader] = {}
         for metric in self.key_metrics:
@@ -210,7 +221,7 @@ class Summary:
             found = leader(named, lower=metric.lower) if metric.lower is not None else None
             if found is not None:
                 leaders[metric.name] = found
-        return Effect(factor, tuple(levels), estimates, leaders)
+        return Effect(factor, levels, estimates, leaders)
 
 
 def _common(cells: Iterable[Mapping[Levels, Cell]]) -> list[Levels]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, ConsoleRenderable, Group
 from rich.measure import Measurement
@@ -20,7 +20,16 @@ PLAIN_WIDTH = 10_000
 LISTED = 20
 """Most invalid or failed trials that are listed one by one; the page lists all."""
 
-_FIRST_TO_GO = ("itl_ms_p99", "e2e_ms_p99", "ttft_ms_p90", "requests_per_s", "prefix_hit_ratio")
+_FIRST_TO_GO = (
+    "itl_ms_p99",
+    "e2e_ms_p99",
+    "ttft_ms_p90",
+    "requests_per_s",
+    "prefix_cache_hit_ratio",
+    "e2e_ms_p50",
+    "ttft_ms_p99",
+)
+"""Metrics that a narrow terminal leaves out, in this order."""
 _KEPT_STYLE = {Kept.YES: "green", Kept.NO: "bold red", Kept.UNSURE: "yellow", Kept.UNKNOWN: "dim"}
 
 
@@ -68,23 +77,27 @@ def _title(summary: Summary) -> Text:
     return title
 
 
-def _treatments(summary: Summary, console: Console) -> Table:
-    """Make the widest table that fits: the less asked metrics go first."""
+def _treatments(summary: Summary, console: Console) -> Group:
+    table, hidden = _widest(summary, console, lambda metrics: _treatment_table(summary, metrics))
+    note = [_note(f"a wider terminal also shows {', '.join(hidden)}")] if hidden else []
+    return Group(table, *note)
+
+
+def _widest(
+    summary: Summary, console: Console, make: Callable[[list[Shown]], Table]
+) -> tuple[Table, list[str]]:
+    """Make the widest table that fits, and name what it leaves out: what says least goes first."""
     metrics = summary.key_metrics
-    table = _treatment_table(summary, metrics)
-    for name in _FIRST_TO_GO:
-        if Measurement.get(console, console.options, table).maximum <= console.width and (
-            _natural_width(table, console) <= console.width
-        ):
+    told = {m.name for m in metrics if any(t.cell(m.name) for t in summary.treatments)}
+    silent = [metric.name for metric in metrics if metric.name not in told]
+    wide = console.options.update(max_width=PLAIN_WIDTH)
+    table = make(metrics)
+    for name in (*silent, *_FIRST_TO_GO):
+        if Measurement.get(console, wide, table).maximum <= console.width:
             break
         metrics = [metric for metric in metrics if metric.name != name]
-        table = _treatment_table(summary, metrics)
-    return table
-
-
-def _natural_width(table: Table, console: Console) -> int:
-    wide = console.options.update(max_width=PLAIN_WIDTH)
-    return Measurement.get(console, wide, table).maximum
+        table = make(metrics)
+    return table, [m.label for m in summary.key_metrics if m not in metrics]
 
 
 def _treatment_table(summary: Summary, metrics: list[Shown]) -> Table:
@@ -126,14 +139,17 @@ def _footnotes(summary: Summary) -> Iterator[Text]:
 
 
 def withheld(summary: Summary) -> list[str]:
-    """Give each reason for a withheld figure, once."""
-    found = (
-        f"{metric.label}: {reason}"
-        for metric in summary.key_metrics
-        for treatment in summary.treatments
-        if (reason := treatment.withheld(metric.name))
-    )
-    return [plain(text) for text in dict.fromkeys(found)][:LISTED]
+    """Give each reason for withheld figures once, after the metrics that it withholds.
+
+    What follows a semicolon (how many samples there were) differs from trial to trial and is
+    left to the heads of single figures.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for metric in summary.key_metrics:
+        for treatment in summary.treatments:
+            reason = (treatment.withheld(metric.name) or "").partition(";")[0]
+            labels.setdefault(reason, {})[metric.label] = None
+    return [plain(f"{', '.join(part)}: {reason}") for reason, part in labels.items() if reason]
 
 
 def _note(text: str) -> Text:
@@ -142,11 +158,7 @@ def _note(text: str) -> Text:
 
 def _effect(summary: Summary, effect: Effect, console: Console) -> Group:
     path = plain(summary.dataset.factors[effect.factor])
-    metrics = [m for m in summary.key_metrics if m.name not in _FIRST_TO_GO[:2]]
-    table = _effect_table(summary, effect, metrics)
-    while _natural_width(table, console) > console.width and len(metrics) > 1:
-        metrics = metrics[:-1]
-        table = _effect_table(summary, effect, metrics)
+    table, _ = _widest(summary, console, lambda metrics: _effect_table(summary, effect, metrics))
     note = "mean over the other factors; \u2190 best, ~ not distinguishable from it"
     return Group(Text.assemble((path, "bold"), (f"  {note}", "dim")), table)
 
@@ -209,7 +221,12 @@ def _rest(summary: Summary) -> Iterator[Text]:
         yield from _more(len(problems))
     if data.missing:
         command = data.manifest.command_line if data.manifest else ""
-        how = f": run again to finish them: {command}" if command else ": run again to finish them"
+        how = ": run again to finish them"
+        if "--only" in command:
+            # That command chose some of the plan's trials; it would not reach the others.
+            how = ": run again without --only to finish them"
+        elif command:
+            how += f": {command}"
         yield Text(f"\n{len(data.missing)} planned trials are not yet run{plain(how)}")
     if data.records:
         spent = sum(step.seconds for record in data.records for step in record.steps)

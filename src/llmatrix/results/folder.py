@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 from llmatrix.errors import StoreFault, UserError
 from llmatrix.results.store import Store
@@ -21,6 +21,11 @@ TEMPORARY: Final = ".llmatrix-part-"
 """How the name of a file begins that is still being written; never a name of the store."""
 LEFTOVER_S: Final = 60.0
 """Age from which an unlocked temporary file is certainly the leftover of a killed writer."""
+
+_UNFIT: Final = re.compile(
+    rf"(?:^|/)(?:\.{{0,2}}(?:/|$)|{re.escape(TEMPORARY)})|[\x00-\x1f\x7f\\\ud800-\udfff]"
+)
+"""Empty parts, ``.``, ``..``, temporary names, control characters, backslashes, lone surrogates."""
 
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -39,21 +44,26 @@ def open_store(url: str, *, folder: Path) -> Store:
     """Open the store that a user named.
 
     Args:
-        url: a folder, relative to ``folder``, or ``file://`` and an absolute one.
+        url: a folder, relative to ``folder``; ``file://`` and an absolute one; or
+            ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
         folder: where the experiment file is.
 
     Raises:
-        UserError: no store of that kind exists.
+        UserError: no store of that kind exists, or its URL carries credentials.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return FolderStore(folder / Path(url).expanduser())
     if scheme == "file":
         return FolderStore(Path(rest))
-    raise UserError(
-        f"the store '{url}' is not available yet: records are kept in a folder for now; "
-        f"write a path such as results/"
-    )
+    if scheme not in {"s3", "gs", "az"}:
+        raise UserError(
+            f"there is no store of kind '{scheme}://'; records are kept in a folder such as "
+            f"results/, or in s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        )
+    from llmatrix.results.objects import open_object_store  # noqa: PLC0415 - not for folders
+
+    return open_object_store(url)
 
 
 def check_name(name: str) -> str:
@@ -62,11 +72,7 @@ def check_name(name: str) -> str:
     Raises:
         UserError: it is empty or absolute, leads out, or holds what no file name may hold.
     """
-    parts = name.split("/")
-    if (
-        any(part in {"", ".", ".."} or part.startswith(TEMPORARY) for part in parts)
-        or re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name) is not None
-    ):
+    if _UNFIT.search(name) is not None:
         raise UserError(
             f"{name!r} cannot be a name in a store: names are relative, with plain parts between "
             f"slashes, and neither '..' nor control characters"
@@ -76,6 +82,8 @@ def check_name(name: str) -> str:
 
 class FolderStore:
     """A folder on this machine (or one that several machines mount)."""
+
+    parallel = 1
 
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symbolic links as named
@@ -119,6 +127,18 @@ class FolderStore:
     def exists(self, name: str) -> bool:
         return (self._root / check_name(name)).is_file()
 
+    def open(self, name: str, *, buffer_bytes: int = 1024 * 1024) -> BinaryIO:
+        path = self._root / check_name(name)
+        try:
+            return path.open("rb", buffering=buffer_bytes)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyError(name) from None
+        except OSError as error:
+            self._fault(error, name, "read")
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        return {name: (self._root / name).stat().st_size for name in self.names(prefix)}
+
     def names(self, prefix: str = "") -> Iterator[str]:
         parent, _, _ = prefix.rpartition("/")
         try:
@@ -147,6 +167,12 @@ class FolderStore:
             return
         except OSError as error:
             self._fault(error, name, "deleted")
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove ``folder`` and the folders in it as far as they are empty."""
+        for path, _, _ in os.walk(self._root / check_name(folder), topdown=False):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
 
     def sweep(self, prefix: str = "") -> int:
         """Remove what killed writers left under the folder ``prefix``; give how many files.

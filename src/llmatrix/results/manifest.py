@@ -32,6 +32,8 @@ class Manifest(BaseModel):
     """Objectives by name (``ttft_p99``), in seconds."""
     seed: int = 0
     """Of the order of trials."""
+    factors: dict[str, list[str]] = {}
+    """Labels of the levels of each factor, in the file's order."""
     plan: PlannedTrials = PlannedTrials()
     command: str | list[str] = ""
     """What was typed to run it."""

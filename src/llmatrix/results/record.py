@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -48,6 +50,10 @@ class StoredFile(_Part):
 
     bytes: int
     sha256: str
+
+    def matches(self, content: memoryview | builtins.bytes) -> bool:
+        """Tell whether ``content`` is what was stored."""
+        return len(content) == self.bytes and hashlib.sha256(content).hexdigest() == self.sha256
 
 
 class Record(_Part):

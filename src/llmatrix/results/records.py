@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from llmatrix.errors import StoreFault
-from llmatrix.results.record import Failure, Record, StoredFile
-from llmatrix.results.store import Store
+from llmatrix.plan.step import STACK_STEPS, Step
+from llmatrix.results.record import Failure, Outcome, Record, StoredFile
+from llmatrix.results.store import Store, side_by_side
 
 READERS: Final[dict[int, Callable[[dict[str, Any]], Record]]] = {1: Record.model_validate}
 """For each version of ``record.json``, what makes a record of today out of its document."""
@@ -99,7 +102,19 @@ def finished(store: Store, experiment: str) -> set[str]:
     Raises:
         StoreFault: the store cannot be read.
     """
-    return {t for t in store.folders(f"{experiment}/") if _is_finished(store, experiment, t)}
+    trials = list(store.folders(f"{experiment}/"))
+    told = side_by_side(store, trials, lambda trial: _is_finished(store, experiment, trial))
+    return {trial for trial, is_finished in zip(trials, told, strict=True) if is_finished}
+
+
+def untrusted(store: Store, experiment: str) -> set[str]:
+    """Give the ids of the finished trials whose figures must not be trusted: a check failed.
+
+    Raises:
+        StoreFault: the store, or a record in it, cannot be read.
+    """
+    done = finished(store, experiment)
+    return {trial for trial in done if not read_record(store, experiment, trial).valid}
 
 
 def read_record(store: Store, experiment: str, trial: str) -> Record:
@@ -118,6 +133,35 @@ def read_record(store: Store, experiment: str, trial: str) -> Record:
             f"to the folder it lies in; move it back or delete it"
         )
     return record
+
+
+def applied_seconds(
+    store: Store, experiment: str, *, most: int = 200
+) -> dict[str, dict[Step, float]]:
+    """Tell how long applied steps took in earlier trials: kind of stack → step → median seconds.
+
+    At most ``most`` records are read; those that cannot be read tell nothing.
+    """
+    seconds: dict[tuple[str, Step], list[float]] = {}
+    trials = islice(store.folders(f"{experiment}/"), most)
+    for record in side_by_side(store, trials, lambda trial: _readable(store, experiment, trial)):
+        if record is None:
+            continue
+        for each in record.steps:
+            if each.outcome is Outcome.APPLIED and each.step in STACK_STEPS:
+                kind = str(record.document["stack"]["kind"])
+                seconds.setdefault((kind, each.step), []).append(each.seconds)
+    told: dict[str, dict[Step, float]] = {}
+    for (kind, step), found in seconds.items():
+        told.setdefault(kind, {})[step] = median(found)
+    return told
+
+
+def _readable(store: Store, experiment: str, trial: str) -> Record | None:
+    try:
+        return read_record(store, experiment, trial)
+    except (KeyError, StoreFault):
+        return None
 
 
 def read_failure(store: Store, experiment: str, trial: str) -> Failure:

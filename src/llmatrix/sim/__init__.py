@@ -1,1 +1,6 @@
 """A simulated model server and router: a program of its own, importing nothing of the rest."""
+
+from typing import Final
+
+BEHAVIOUR: Final = "1"
+"""Changes whenever the same traffic would be served differently, so that no two are compared."""

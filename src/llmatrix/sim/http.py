@@ -16,7 +16,7 @@ import orjson
 from llmatrix import __version__
 
 _LOG: Final = logging.getLogger(__name__)
-MAX_BODY: Final = 64 * 2**20
+MAX_BODY: Final = 16 * 2**20
 MAX_HEAD: Final = 64 * 2**10
 _MAX_PIPELINED: Final = 16
 SERVER: Final = f"llmatrix-sim/{__version__}".encode()
@@ -215,7 +215,9 @@ class Connection(asyncio.Protocol):
             self._application.handle(request, self)
         except Exception:  # noqa: BLE001 - one bad request must not end the server
             _LOG.exception("%s %s failed", request.method, request.path)
-            self.on_lost = None
+            lost, self.on_lost = self.on_lost, None
+            if lost is not None:
+                lost()
             self.refuse(500, "the simulator failed on this request; its log says why")
 
     def reply(self, status: int, body: bytes, content_type: bytes = JSON) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -74,13 +76,21 @@ def announce(file: Path, document: Mapping[str, object]) -> None:
     Path(name).replace(file)
 
 
-def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run a program on uvloop until SIGTERM or SIGINT sets the event that it is given."""
+def log_to_stderr() -> None:
+    """Log plain lines to standard error."""
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(message)s",
     )
+
+
+def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a program on uvloop until SIGTERM or SIGINT sets the event that it is given."""
+    # Each stream through the router takes two descriptors; the usual 1,024 are soon gone.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Requests make few cycles; a full collection in the middle of a step is a late token.
     gc.collect()
     gc.freeze()

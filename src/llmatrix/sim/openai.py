@@ -205,7 +205,8 @@ class Answer:
         self._created = int(time.time())
         mark = WORDS[0]
         event = self._event(self._choice({"content": f" {mark}"}, f" {mark}", None))
-        self.head, _, self.tail = event.partition(mark.encode())
+        # The last one: a model's name may hold the word too.
+        self.head, _, self.tail = event.rpartition(mark.encode())
 
     def _document(self, choices: list[Any], **more: object) -> dict[str, Any]:
         kind = "chat.completion" if self._ask.chat else "text_completion"

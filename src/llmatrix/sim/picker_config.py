@@ -8,19 +8,18 @@ where the real picker silently ignores it; so is whatever the simulated router c
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final
 
 import yaml
 
 from llmatrix.sim import yaml_nodes
+from llmatrix.sim.node_reader import NodeReader, nearest
 from llmatrix.sim.plugins import PLUGINS, Parameter, Plugin, Role, Status
-from llmatrix.sim.yaml_nodes import Problem, place
+from llmatrix.sim.yaml_nodes import Problem
 
-T = TypeVar("T")
 API_VERSIONS: Final = ("inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1")
 KIND: Final = "EndpointPickerConfig"
 DEFAULT_WEIGHT: Final = 1
@@ -134,26 +133,24 @@ class _Declared:
 
 
 @dataclass(slots=True)
-class _Reader:
-    problems: list[Problem] = field(default_factory=list)
+class _Reader(NodeReader):
+    """Reads one configuration."""
+
     declared: dict[str, _Declared] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """Names of plugins that are declared, but wrongly: references to them are no mistake."""
 
-    def _wrong(self, node: yaml.Node, message: str) -> None:
-        self.problems.append(Problem(*place(node), message))
-
     def read(self, root: yaml.Node) -> PickerConfig | None:
         if not isinstance(root, yaml.MappingNode):
-            self._wrong(root, f"a {KIND} is a mapping with apiVersion, kind and plugins")
+            self.wrong(root, f"a {KIND} is a mapping with apiVersion, kind and plugins")
             return None
-        fields = dict(self._fields(root, _TOP, "the configuration"))
+        fields = dict(self.fields(root, _TOP, "the configuration"))
         self._identity(root, fields)
-        for node in self._items(fields.get("plugins"), "plugins"):
+        for node in self.items(fields.get("plugins"), "plugins"):
             self._declare(node)
         profiles = [
             profile
-            for node in self._items(fields.get("schedulingProfiles"), "schedulingProfiles")
+            for node in self.items(fields.get("schedulingProfiles"), "schedulingProfiles")
             if (profile := self._profile(node)) is not None
         ]
         self._gates(fields.get("featureGates"))
@@ -169,34 +166,34 @@ class _Reader:
     def _identity(self, root: yaml.Node, fields: Mapping[str, yaml.Node]) -> None:
         version, kind = fields.get("apiVersion"), fields.get("kind")
         if version is None:
-            self._wrong(root, f"apiVersion is missing; write {API_VERSIONS[0]}")
+            self.wrong(root, f"apiVersion is missing; write {API_VERSIONS[0]}")
         elif yaml_nodes.text(version) not in API_VERSIONS:
-            self._wrong(version, f"apiVersion must be {' or '.join(API_VERSIONS)}")
+            self.wrong(version, f"apiVersion must be {' or '.join(API_VERSIONS)}")
         if kind is None:
-            self._wrong(root, f"kind is missing; write {KIND}")
+            self.wrong(root, f"kind is missing; write {KIND}")
         elif yaml_nodes.text(kind) != KIND:
-            self._wrong(kind, f"kind must be {KIND}")
+            self.wrong(kind, f"kind must be {KIND}")
 
     def _declare(self, node: yaml.Node) -> None:
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "a plugin is a mapping with a type, and perhaps name and parameters")
+            self.wrong(node, "a plugin is a mapping with a type, and perhaps name and parameters")
             return
-        fields = dict(self._fields(node, ("name", "type", "parameters"), "a plugin"))
-        kind = self._text(fields, "type")
+        fields = dict(self.fields(node, ("name", "type", "parameters"), "a plugin"))
+        kind = self.text(fields, "type")
         if kind is None:
             if "type" not in fields:
-                self._wrong(node, "the plugin has no type")
+                self.wrong(node, "the plugin has no type")
             return
-        name = self._text(fields, "name") or kind
+        name = self.text(fields, "name") or kind
         if name in self.declared or name in self.broken:
-            self._wrong(fields.get("name", node), f"plugin name '{name}' is used more than once")
+            self.wrong(fields.get("name", node), f"plugin name '{name}' is used more than once")
             return
         plugin = PLUGINS.get(kind)
         if plugin is None or plugin.status is Status.REFUSED:
             self.broken.add(name)
-            self._wrong(
+            self.wrong(
                 fields["type"],
-                f"plugin type '{kind}' is unknown{_nearest(kind, PLUGINS)}"
+                f"plugin type '{kind}' is unknown{nearest(kind, PLUGINS)}"
                 if plugin is None
                 else f"plugin '{kind}' is not simulated: {plugin.note}",
             )
@@ -209,9 +206,9 @@ class _Reader:
         if node is None or yaml_nodes.is_null(node):
             return values
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "parameters are a mapping")
+            self.wrong(node, "parameters are a mapping")
             return values
-        for name, value in self._fields(node, plugin.parameters, f"'{plugin.type}'", "parameter"):
+        for name, value in self.fields(node, plugin.parameters, f"'{plugin.type}'", "parameter"):
             if not yaml_nodes.is_null(value):
                 values[name] = self._parameter(name, plugin.parameters[name], value)
         return values
@@ -228,22 +225,22 @@ class _Reader:
         if value is None:
             example = ", such as 30s" if parameter.kind == "duration" else ""
             article = "an" if parameter.kind == "integer" else "a"
-            self._wrong(node, f"parameter '{name}' must be {article} {parameter.kind}{example}")
+            self.wrong(node, f"parameter '{name}' must be {article} {parameter.kind}{example}")
             return parameter.default
         return parameter.default if parameter.positive and value <= 0 else value
 
     def _profile(self, node: yaml.Node) -> tuple[str, list[Used]] | None:
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "a scheduling profile is a mapping with a name and plugins")
+            self.wrong(node, "a scheduling profile is a mapping with a name and plugins")
             return None
-        fields = dict(self._fields(node, ("name", "plugins"), "a scheduling profile"))
-        name = self._text(fields, "name")
+        fields = dict(self.fields(node, ("name", "plugins"), "a scheduling profile"))
+        name = self.text(fields, "name")
         if not name:
             if "name" not in fields:
-                self._wrong(node, "the scheduling profile has no name")
+                self.wrong(node, "the scheduling profile has no name")
             return None
         used = []
-        for item in self._items(fields.get("plugins"), "plugins"):
+        for item in self.items(fields.get("plugins"), "plugins"):
             plugin = self._reference(item)
             if plugin is not None:
                 used.append(plugin)
@@ -251,35 +248,35 @@ class _Reader:
 
     def _reference(self, node: yaml.Node) -> Used | None:
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "a profile's plugin is a mapping with a pluginRef")
+            self.wrong(node, "a profile's plugin is a mapping with a pluginRef")
             return None
-        fields = dict(self._fields(node, ("pluginRef", "weight"), "a profile's plugin"))
-        name = self._text(fields, "pluginRef")
+        fields = dict(self.fields(node, ("pluginRef", "weight"), "a profile's plugin"))
+        name = self.text(fields, "pluginRef")
         if not name and "pluginRef" not in fields:
-            self._wrong(node, "the profile's plugin has no pluginRef")
+            self.wrong(node, "the profile's plugin has no pluginRef")
         if not name or name in self.broken:
             return None
         declared = self.declared.get(name)
         if declared is None:
-            known = _nearest(name, self.declared) or "; declare it under plugins"
-            self._wrong(fields["pluginRef"], f"pluginRef '{name}' names no declared plugin{known}")
+            known = nearest(name, self.declared) or "; declare it under plugins"
+            self.wrong(fields["pluginRef"], f"pluginRef '{name}' names no declared plugin{known}")
             return None
         return replace(declared.used, weight=self._weight(fields.get("weight")))
 
     def _weight(self, node: yaml.Node | None) -> int:
         if node is None or yaml_nodes.is_null(node):
             return DEFAULT_WEIGHT
-        value = self._value(node, yaml_nodes.integer(node), "weight: an integer")
+        value = self.wanted(node, yaml_nodes.integer(node), "weight: an integer")
         return DEFAULT_WEIGHT if value is None else value
 
     def _gates(self, node: yaml.Node | None) -> None:
-        for item in self._items(node, "featureGates"):
+        for item in self.items(node, "featureGates"):
             gate = yaml_nodes.text(item)
             if gate == "flowControl":
-                self._wrong(item, "feature gate 'flowControl' is not simulated")
+                self.wrong(item, "feature gate 'flowControl' is not simulated")
             elif gate != "dataLayer":
-                known = _nearest(str(gate), ("dataLayer", "flowControl"))
-                self._wrong(item, f"feature gate '{gate}' is unknown{known}")
+                known = nearest(str(gate), ("dataLayer", "flowControl"))
+                self.wrong(item, f"feature gate '{gate}' is unknown{known}")
 
     def _saturation(self, node: yaml.Node | None) -> Saturation:
         names = ("queueDepthThreshold", "kvCacheUtilThreshold", "metricsStalenessThreshold")
@@ -287,17 +284,17 @@ class _Reader:
         if node is None or yaml_nodes.is_null(node):
             return plain
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "saturationDetector is a mapping")
+            self.wrong(node, "saturationDetector is a mapping")
             return plain
         depth, usage, stale = 0, 0.0, 0.0
-        for name, value in self._fields(node, names, "saturationDetector"):
+        for name, value in self.fields(node, names, "saturationDetector"):
             if name == names[0]:
-                depth = self._value(value, yaml_nodes.integer(value), f"{name}: an integer") or 0
+                depth = self.wanted(value, yaml_nodes.integer(value), f"{name}: an integer") or 0
             elif name == names[1]:
-                usage = self._value(value, yaml_nodes.number(value), f"{name}: a number") or 0.0
+                usage = self.wanted(value, yaml_nodes.number(value), f"{name}: a number") or 0.0
             else:
                 seconds = duration_s(yaml_nodes.text(value) or "")
-                stale = self._value(value, seconds, f"{name}: a duration, such as 150ms") or 0.0
+                stale = self.wanted(value, seconds, f"{name}: a duration, such as 150ms") or 0.0
         return Saturation(
             depth if depth > 0 else plain.queue_depth_threshold,
             usage if 0 < usage < 1 else plain.kv_cache_util_threshold,
@@ -313,16 +310,16 @@ class _Reader:
         handlers = [d for d in self.declared.values() if d.plugin.role is Role.HANDLER]
         if len(handlers) > 1:
             first, second = (handler.used.name for handler in handlers[:2])
-            self._wrong(
+            self.wrong(
                 handlers[1].node,
                 f"only one profile handler is allowed; '{first}' and '{second}' both are",
             )
         names = [name for name, _ in profiles]
         at = fields.get("schedulingProfiles", root)
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self._wrong(at, f"profile name '{name}' is used more than once")
+            self.wrong(at, f"profile name '{name}' is used more than once")
         if len(profiles) > 1:
-            self._wrong(
+            self.wrong(
                 at,
                 "several scheduling profiles need a profile handler that chooses between them, "
                 "and none such is simulated; single-profile-handler takes one profile",
@@ -337,7 +334,7 @@ class _Reader:
         scorers = tuple(u for u in used if PLUGINS[u.type].role is Role.SCORER)
         pickers = [u for u in used if PLUGINS[u.type].role is Role.PICKER]
         if len(pickers) > 1:
-            self._wrong(
+            self.wrong(
                 self.declared[pickers[1].name].node,
                 f"profile '{name}' has two pickers, '{pickers[0].name}' and '{pickers[1].name}'",
             )
@@ -347,51 +344,3 @@ class _Reader:
                 Used("max-score-picker", "max-score-picker", {"maxNumOfEndpoints": 1})
             ]
         return PickerConfig(scorers, pickers[0], name, saturation)
-
-    # nodes
-
-    def _fields(
-        self,
-        node: yaml.MappingNode,
-        known: Iterable[str],
-        owner: str,
-        what: str = "field",
-    ) -> Iterator[tuple[str, yaml.Node]]:
-        names = tuple(known)
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name not in names:
-                near = _nearest(str(name), names)
-                if not near:
-                    near = f"; it has {', '.join(names)}" if names else "; it has none"
-                self._wrong(key, f"{owner} has no {what} '{name}'{near}")
-            elif name in seen:
-                self._wrong(key, f"{what} '{name}' is given twice")
-            else:
-                seen.add(name)
-                yield name, value
-
-    def _items(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
-        if node is None or yaml_nodes.is_null(node):
-            return []
-        if not isinstance(node, yaml.SequenceNode):
-            self._wrong(node, f"{name} must be a list")
-            return []
-        return list(node.value)
-
-    def _text(self, fields: Mapping[str, yaml.Node], name: str) -> str | None:
-        node = fields.get(name)
-        if node is None:
-            return None
-        return self._value(node, yaml_nodes.text(node), f"{name}: text")
-
-    def _value(self, node: yaml.Node, value: T | None, wanted: str) -> T | None:
-        if value is None:
-            self._wrong(node, f"this is not {wanted}")
-        return value
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, tuple(known), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    import asyncio
+
     from llmatrix.sim.picker_config import PickerConfig
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -35,10 +36,18 @@ def _picker(value: str) -> PickerConfig:
 
 @command.command()
 @click.option("--model", required=True, help="Name of the served model; sets its size.")
-@click.option("--accelerator", default="H100", show_default=True)
-@click.option("--tensor-parallel-size", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--replicas", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--accelerator", default="H100", show_default=True, help="One that `presets` lists.")
+@click.option(
+    "--tensor-parallel-size",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Accelerators that share one replica.",
+)
+@click.option(
+    "--replicas", type=click.IntRange(1, 256), default=1, show_default=True, help="Model servers."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -46,16 +55,58 @@ def _picker(value: str) -> PickerConfig:
     help="Port of the first replica, the others follow; 0 takes free ones.",
 )
 @click.option("--announce", type=_FILE, help="File to write when every replica is ready.")
-@click.option("--max-num-seqs", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--max-num-batched-tokens", type=click.IntRange(1), default=8192, show_default=True)
-@click.option("--block-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--kv-cache-tokens", type=click.IntRange(1), help="Default: what memory allows.")
-@click.option("--max-model-len", type=click.IntRange(2), default=32768, show_default=True)
-@click.option("--enable-prefix-caching/--no-enable-prefix-caching", default=True)
-@click.option("--startup-seconds", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option(
+    "--max-num-seqs",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Most sequences in one batch.",
+)
+@click.option(
+    "--max-num-batched-tokens",
+    type=click.IntRange(1),
+    default=8192,
+    show_default=True,
+    help="Most tokens, prefill and decode, in one step.",
+)
+@click.option(
+    "--block-size",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Tokens in one KV-cache block.",
+)
+@click.option(
+    "--kv-cache-tokens",
+    type=click.IntRange(1),
+    help="Tokens that a replica's KV cache holds; default: what the accelerator leaves.",
+)
+@click.option(
+    "--max-model-len",
+    type=click.IntRange(2),
+    default=32768,
+    show_default=True,
+    help="Most tokens of a prompt and its answer together.",
+)
+@click.option(
+    "--enable-prefix-caching/--no-enable-prefix-caching",
+    default=True,
+    help="Keep and reuse the blocks of prefixes already seen; on by default.",
+)
+@click.option(
+    "--startup-seconds",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Seconds until a replica is ready, standing for loading weights.",
+)
 @click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
 def serve(**options: Any) -> None:
-    """Serve replicas of a simulated model in one process."""
+    """Serve replicas of a simulated model in one process.
+
+    They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
+    prompts of token ids are taken as they are. Answers always have all the tokens asked for.
+    """
     from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
 
     router = options.pop("router_config")
@@ -77,11 +128,15 @@ def serve(**options: Any) -> None:
         tensor_parallel=options.pop("tensor_parallel_size"),
         **options,
     )
+    listening.log_to_stderr()
     try:
-        server.engines(settings)
-        listening.run(lambda stop: server.serve(settings, picker, stop))
+        engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
         raise click.UsageError(str(error)) from None
+    if settings.announce is not None:
+        settings.announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
+    try:
+        listening.run(lambda stop: server.serve(settings, engines, picker, stop))
     except OSError as error:
         raise click.ClickException(f"cannot listen at {settings.host}: {error}") from None
 
@@ -89,17 +144,17 @@ def serve(**options: Any) -> None:
 @command.command()
 @click.option("--config", required=True, help="An EndpointPickerConfig file, or 'none'.")
 @click.option("--servers-file", type=_FILE, required=True, help="What `serve --announce` writes.")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--announce", type=_FILE, help="File to write when the router is ready.")
 def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
     """Route requests to the replicas that a file names, following its changes."""
-    from llmatrix.sim import listening, router  # noqa: PLC0415
+    from llmatrix.sim import listening, routing  # noqa: PLC0415
 
     picker = _picker(config)
 
     async def run(stop: asyncio.Event) -> None:
-        await router.route(
+        await routing.route(
             picker,
             servers_file=servers_file,
             host=host,
@@ -108,6 +163,9 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
             stop=stop,
         )
 
+    listening.log_to_stderr()
+    if announce is not None:
+        announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:
         listening.run(run)
     except OSError as error:

@@ -50,6 +50,7 @@ class Replica:
         self._exchanges: dict[Sequence, _Exchange] = {}
         self._step: Step | None = None
         self._step_ends = 0.0
+        self._left_waiting = 0
         self._created = int(time.time())
 
     # HTTP
@@ -68,7 +69,7 @@ class Replica:
             self._reset(request, connection)
         elif path not in _GET:
             connection.fail(404, f"there is nothing at {path}")
-        elif request.method not in ("GET", "HEAD"):
+        elif request.method != "GET":
             connection.fail(405, f"{path} takes GET")
         else:
             self._inform(path, connection)
@@ -128,7 +129,7 @@ class Replica:
         if self._exchanges.pop(sequence, None) is not None:
             self.engine.abort(sequence)
             if self._step is None or not self.engine.running:
-                self.metrics.snapshot()
+                self.metrics.snapshot(len(self.engine.waiting))
 
     # the engine's time
 
@@ -140,6 +141,7 @@ class Replica:
             now = self.engine.waiting[0].arrival
             step = self.engine.schedule(now)
         self._step = step
+        self._left_waiting = len(self.engine.waiting)
         if step is not None:
             self._step_ends = now + step.seconds
             self._alarms.at(self._step_ends, self._end)
@@ -149,15 +151,15 @@ class Replica:
         if step is None:
             return
         told = self.engine.finish(step, ends)
-        self.metrics.snapshot()
+        self.metrics.snapshot(self._left_waiting)
         for sequence in told:
             try:
                 self._tell(sequence, ends)
             except Exception:  # noqa: BLE001 - logged; the others get theirs
                 _LOG.exception("an answer could not be written")
                 self._abandon(sequence)
-        self._begin(ends)
         self.metrics.lateness.observe(time.monotonic() - ends)
+        self._begin(ends)
 
     def _tell(self, sequence: Sequence, at: float) -> None:
         """Send one token, and what belongs before and after it, in one write."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
 import time
 from array import array
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -17,100 +14,16 @@ import orjson
 from llmatrix.sim import http
 from llmatrix.sim.endpoint import Endpoint
 from llmatrix.sim.http import Connection, Request
-from llmatrix.sim.listening import Listener, announce
+from llmatrix.sim.passage import Passage, onward
 from llmatrix.sim.picker_config import PickerConfig
 from llmatrix.sim.router_metrics import RouterMetrics
 from llmatrix.sim.scoring import Incoming, PrefixCache, Profile
 from llmatrix.sim.scraping import scrape_for_ever
-from llmatrix.sim.upstream import Pool, Upstream
+from llmatrix.sim.upstream import Pool
 
-_LOG: Final = logging.getLogger(__name__)
-SERVED_BY: Final = b"x-gateway-destination-endpoint-served"
-POLL_S: Final = 0.05
 _GENERATE: Final = frozenset({"/v1/completions", "/v1/chat/completions"})
 _PASSED: Final = frozenset({"/v1/models", "/version"})
-_OURS: Final = frozenset(
-    {
-        b"host",
-        b"connection",
-        b"content-length",
-        b"transfer-encoding",
-        b"expect",
-        b"keep-alive",
-        b"upgrade",
-    }
-)
 _UNKNOWN: Final = "unknown"
-
-
-class _Passage:
-    """One request on its way to a replica, and the answer's on its way back."""
-
-    def __init__(
-        self, router: Router, connection: Connection, endpoint: Endpoint, model: str
-    ) -> None:
-        self._router = router
-        self._connection = connection
-        self._endpoint = endpoint
-        self._model = model
-        self._upstream: Upstream | None = None
-        self._begun = False
-        self._over = False
-
-    def attach(self, upstream: Upstream) -> bool:
-        """Tie the client's leaving and its pace to the connection."""
-        if self._over:
-            return False
-        self._upstream = upstream
-        transport = upstream.transport
-        if transport is not None:
-            self._connection.on_pause = transport.pause_reading
-            self._connection.on_resume = transport.resume_reading
-        return True
-
-    def on_head(self, head: bytes, rest: bytes) -> None:
-        """Send the head on, with the replica's name in it."""
-        self._begun = True
-        names = b"%s: %s\r\n" % (SERVED_BY, self._endpoint.address.encode())
-        names += self._router.profile.answer_headers(self._endpoint)
-        self._connection.transport.write(b"%s%s\r\n%s" % (head, names, rest))
-
-    def on_data(self, data: bytes) -> None:
-        """Send a piece of the body on."""
-        self._connection.transport.write(data)
-
-    def on_end(self, *, keep_alive: bool) -> None:
-        """Finish."""
-        if self._end():
-            request = self._connection.current
-            wanted = request is not None and request.keep_alive
-            self._connection.done(keep_alive=keep_alive and wanted)
-
-    def on_failure(self, reason: str) -> None:
-        """Answer 502, or cut off what was begun."""
-        if not self._end():
-            return
-        self._endpoint.errors += 1
-        _LOG.warning("replica %s: %s", self._endpoint.address, reason)
-        self._router.metrics.errors[self._model, 502] += 1
-        if self._begun:
-            self._connection.on_lost = None
-            self._connection.transport.abort()
-        else:
-            message = f"replica {self._endpoint.address} did not answer: {reason}"
-            self._connection.fail(502, message)
-
-    def on_client_lost(self) -> None:
-        """Close the way to the replica, so that it stops computing."""
-        if self._end() and self._upstream is not None:
-            self._upstream.abandon()
-
-    def _end(self) -> bool:
-        if self._over:
-            return False
-        self._over = True
-        self._endpoint.active -= 1
-        return True
 
 
 class Router:
@@ -172,7 +85,8 @@ class Router:
         """Answer one request, or pass it on."""
         path = request.path.partition("?")[0]
         if path == "/health":
-            connection.reply(200, b"")
+            addresses = [endpoint.address for endpoint in self.endpoints]
+            connection.reply(200, orjson.dumps({"endpoints": addresses}))
         elif path == "/metrics":
             text = self.metrics.render(self.endpoints, self._prefix_entries())
             connection.reply(200, text.encode(), http.METRICS_TEXT)
@@ -218,11 +132,11 @@ class Router:
     def _pass(
         self, request: Request, connection: Connection, endpoint: Endpoint, model: str
     ) -> None:
-        passage = _Passage(self, connection, endpoint, model)
-        endpoint.requests += 1
-        endpoint.active += 1
-        connection.on_lost = passage.on_client_lost
-        self._pools[endpoint].send(_onward(request, endpoint), passage)
+        def failed() -> None:
+            self.metrics.errors[model, 502] += 1
+
+        passage = Passage(connection, endpoint, self.profile.answer_headers(endpoint), failed)
+        self._pools[endpoint].send(onward(request, endpoint), passage)
 
     def _prefix_entries(self) -> int:
         return sum(
@@ -264,84 +178,3 @@ def _prompt_bytes(document: dict[str, Any]) -> bytes | None:
         except (TypeError, OverflowError):
             return None
     return None
-
-
-def _onward(request: Request, endpoint: Endpoint) -> bytes:
-    version = b"1.1" if request.chunked else b"1.0"
-    lines = [
-        b"%s %s HTTP/%s\r\nhost: %s\r\ncontent-length: %d\r\n"
-        % (
-            request.method.encode(),
-            request.path.encode("latin-1"),
-            version,
-            endpoint.address.encode(),
-            len(request.body),
-        )
-    ]
-    lines += [
-        b"%s: %s\r\n" % (name, value)
-        for name, value in request.headers.items()
-        if name not in _OURS
-    ]
-    return b"".join([*lines, b"\r\n", request.body])
-
-
-async def route(
-    config: PickerConfig,
-    *,
-    servers_file: Path,
-    host: str,
-    port: int,
-    announce_file: Path | None,
-    stop: asyncio.Event,
-) -> None:
-    """Route to the replicas that ``servers_file`` names, following its changes, until ``stop``."""
-    router = Router(config)
-    listener = Listener(router)
-    seen: tuple[int, ...] | None = ()
-    try:
-        seen = follow_file(router, servers_file, seen)
-        url = await listener.open(host, port)
-        if announce_file is not None:
-            announce(announce_file, {"pid": os.getpid(), "router": url})
-        _LOG.info("routing at %s", url)
-        while not stop.is_set():
-            seen = follow_file(router, servers_file, seen)
-            try:
-                await asyncio.wait_for(stop.wait(), POLL_S)
-            except TimeoutError:
-                continue
-    finally:
-        router.close()
-        listener.close()
-
-
-def follow_file(router: Router, file: Path, seen: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Let the router follow an announcement when it has changed since ``seen``.
-
-    Returns:
-        What to give as ``seen`` the next time: the file's identity, None while there is none.
-    """
-    try:
-        state = file.stat()
-        now: tuple[int, ...] | None = (state.st_mtime_ns, state.st_ino, state.st_size)
-    except OSError:
-        now = None
-    if now == seen:
-        return seen
-    urls: list[str] = []
-    generation = None
-    if now is not None:
-        try:
-            document = orjson.loads(file.read_bytes())
-            urls = [str(url) for url in document["servers"]]
-            generation = document.get("pid")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _LOG.warning("%s is no announcement of servers: %r", file, error)
-    try:
-        router.follow(urls, generation)
-    except ValueError as error:
-        _LOG.warning("%s: %s", file, error)
-        router.follow([], generation)
-    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(urls) or "none")
-    return now

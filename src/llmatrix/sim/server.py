@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -49,7 +50,7 @@ class Settings:
     announce: Path | None = None
 
 
-def engines(settings: Settings) -> list[Engine]:
+def make_engines(settings: Settings) -> list[Engine]:
     """Make the engine of each replica.
 
     Raises:
@@ -73,13 +74,21 @@ def engines(settings: Settings) -> list[Engine]:
     return [Engine(settings.limits, times, kv_tokens) for _ in range(settings.replicas)]
 
 
-async def serve(settings: Settings, router: PickerConfig | None, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set; with ``router`` also route, in this process."""
+async def serve(
+    settings: Settings,
+    engines: Iterable[Engine],
+    router: PickerConfig | None,
+    stop: asyncio.Event,
+) -> None:
+    """Serve these engines until ``stop`` is set; with ``router`` also route, in this process.
+
+    Raises:
+        OSError: an address cannot be listened at.
+    """
     loop = asyncio.get_running_loop()
     alarms = Alarms(loop)
     replicas = [
-        Replica(settings.model, engine, alarms, settings.max_model_len)
-        for engine in engines(settings)
+        Replica(settings.model, engine, alarms, settings.max_model_len) for engine in engines
     ]
     if replicas[0].max_model_len < settings.max_model_len:
         _LOG.info("sequences are limited to %d tokens: the KV cache", replicas[0].max_model_len)

@@ -79,11 +79,14 @@ class ServerMetrics:
         about = "Information of the LLMEngine CacheConfig"
         return sample("vllm:cache_config_info", "gauge", about, [(pairs, 1.0)])
 
-    def snapshot(self) -> None:
-        """Take the gauges, at the end of a step: vLLM's too are as of the last step."""
-        engine = self._engine
-        self._running, self._waiting = len(engine.running), len(engine.waiting)
-        self._usage = engine.pool.usage
+    def snapshot(self, waiting: int) -> None:
+        """Take the gauges at the end of a step, as vLLM does: they are as old as the last step.
+
+        Args:
+            waiting: requests that were left waiting when the step began.
+        """
+        self._running, self._waiting = len(self._engine.running), waiting
+        self._usage = self._engine.pool.usage
 
     def finished(self, reason: str, seconds: float) -> None:
         """Count an answer that is whole."""

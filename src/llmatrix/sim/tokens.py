@@ -22,8 +22,6 @@ _STRIDE: Final = 1579
 """Odd, so that an answer passes through all words before one returns."""
 _END_OF_MESSAGE: Final = hash("<|im_end|>")
 
-TokenIds = array  # of signed 64-bit integers, 'q'
-
 
 def of_text(text: str) -> array[int]:
     """Tokenize text: one token for each word."""

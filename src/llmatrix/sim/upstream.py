@@ -44,13 +44,14 @@ class Upstream(asyncio.Protocol):
         self._taker: Taker | None = None
         self._request = b""
         self._reused = False
+        self._paused = False
         self._begin()
 
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._head = bytearray()
         self._in_head = True
-        self._whole = False
+        self._whole = self._keep = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -93,14 +94,17 @@ class Upstream(asyncio.Protocol):
         return b""
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole; called by the parser."""
+        """Note that the answer is whole; called by the parser, which knows only now if it ends."""
         self._whole = True
+        self._keep = bool(self._parser.should_keep_alive())
 
     def _finish(self, taker: Taker) -> None:
-        keep = bool(self._parser.should_keep_alive())
+        keep = self._keep
         self._taker = None
         self._request = b""
         self._begin()
+        # A client that is still behind with this answer must not slow the next one.
+        self.resume()
         if keep:
             self._pool.put(self)
         else:
@@ -118,6 +122,18 @@ class Upstream(asyncio.Protocol):
             self._pool.send_new(self._request, taker)
             return
         taker.on_failure(f"it closed the connection: {exc or 'end of stream'}")
+
+    def pause(self) -> None:
+        """Read no more for now: the client is behind."""
+        if self.transport is not None and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.transport is not None and self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """Close at once: nobody wants the answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from llmatrix.spec.files import read_bytes
 
 MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_TOKENIZER_BYTES: Final = 256 * 1024 * 1024
+TOKENIZER_FILE: Final = "tokenizer.json"
 
 
 class Section(BaseModel):
@@ -27,11 +29,16 @@ class Section(BaseModel):
     )
 
 
-class FileText(Section):
-    """A file that the experiment names, taken in by content.
+class NamedContent(Section):
+    """What stands for a file that the experiment names: its content, or the hash of it.
 
-    Only the text counts for keys and ids: renaming or moving the file changes nothing.
+    Only that counts for keys and ids: renaming or moving the file changes nothing. No factor path
+    leads inside.
     """
+
+
+class FileText(NamedContent):
+    """A file taken in by its text."""
 
     text: str
     """The file's whole text."""
@@ -44,12 +51,37 @@ class FileText(Section):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+class TokenizerFolder(NamedContent):
+    """A folder with a ``tokenizer.json``, known by the hash of that file."""
+
+    sha256: str
+    """Hash of ``tokenizer.json``, in hexadecimal."""
+    path: str = Field(default="", exclude=True)
+    """Where it is on this machine, absolute; not part of any key."""
+
+
+def read_tokenizer_folder(name: str, folder: Path) -> dict[str, str]:
+    """Take in a tokenizer that the experiment names; the plain form of a ``TokenizerFolder``.
+
+    Raises:
+        ValueError: there is none; the message says why.
+    """
+    place = (folder / name).resolve()
+    try:
+        data = read_bytes(place / TOKENIZER_FILE, limit=MAX_TOKENIZER_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{TOKENIZER_FILE} in the folder '{name}' {error}") from None
+    return {"sha256": hashlib.sha256(data).hexdigest(), "path": str(place)}
+
+
 def read_named_file(name: str, folder: Path) -> dict[str, str]:
     """Take in a file that the experiment names; gives the plain form of a ``FileText``.
 
     Raises:
         ValueError: it cannot be taken in; the message says why.
     """
+    if not name.strip():
+        raise ValueError("names no file; write its path, or null for none")
     try:
         data = read_bytes(folder / name, limit=MAX_FILE_BYTES)
     except ValueError as error:
@@ -78,6 +110,17 @@ def _read_file(value: Any, info: ValidationInfo) -> Any:
     return read_named_file(value, Path((info.context or {}).get("folder", ".")))
 
 
+def _read_tokenizer(value: Any, info: ValidationInfo) -> Any:
+    """Turn a folder's path into a ``TokenizerFolder``; anything else is left to the schema."""
+    if not isinstance(value, str) or value == "words":
+        return value
+    return read_tokenizer_folder(value, Path((info.context or {}).get("folder", ".")))
+
+
+NamedTokenizer = Annotated[
+    TokenizerFolder | Literal["words"],
+    BeforeValidator(_read_tokenizer, json_schema_input_type=str),
+]
 NamedFile = Annotated[
     FileText, BeforeValidator(_read_file, json_schema_input_type=str | dict[str, Any])
 ]

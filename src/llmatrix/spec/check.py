@@ -8,7 +8,7 @@ stands beside it, in a part of the document that no other factor replaces.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,9 +17,9 @@ from llmatrix.errors import Place, Problem
 from llmatrix.spec.faults import Fault, faults, problem, sentence, show
 from llmatrix.spec.levels import Factor, Level
 from llmatrix.spec.matrix import Combination, Matrix
-from llmatrix.spec.paths import SECTIONS, keys_of, kinds
+from llmatrix.spec.nodes import Keys, Source
+from llmatrix.spec.paths import keys_of, kinds, listing
 from llmatrix.spec.sections import ROOTS, assign, validate_section
-from llmatrix.spec.source import Keys, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,19 @@ class Origins:
 
     def problem(self, fault: Fault, combination: Combination) -> Problem:
         """Say what is wrong with one value of a combination, at its place."""
-        return problem(self.place(fault, combination), fault)
+        return problem(self.place(fault, combination), self._mixed(fault, combination))
+
+    def _mixed(self, fault: Fault, combination: Combination) -> Fault:
+        """Add which factors put something into a value that the file writes elsewhere."""
+        length = len(fault.keys)
+        inside = [
+            path
+            for path in combination
+            if path_length(path) > length and keys_of(path)[:length] == fault.keys
+        ]
+        if not inside or fault.at_key:
+            return fault
+        return replace(fault, message=f"{fault.message}, here with {' and '.join(inside)}")
 
 
 def path_length(path: str) -> int:
@@ -52,9 +64,9 @@ def path_length(path: str) -> int:
     return len(keys_of(path))
 
 
-def check(base: Mapping[str, Any], origins: Origins) -> list[Problem]:
-    """Validate every section of the base document and every level of the matrix."""
-    return [found for name in SECTIONS for found in _Section.of(name, origins).problems(base[name])]
+def check(sections: Iterable[str], base: Mapping[str, Any], origins: Origins) -> list[Problem]:
+    """Validate these sections of the base document, and every level of the matrix in them."""
+    return [found for name in sections for found in _Section.of(name, origins).problems(base[name])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,8 @@ class _Section:
         missing = Fault((self.name,), "is missing")
         written = isinstance(top, dict) and self.name in top
         if not written and not self.factors and not self.include and not self._supplied(missing):
-            advice = f"its kinds are {', '.join(kinds(self.name))}." if kinds(self.name) else None
+            known = kinds(self.name)
+            advice = f"the kinds are {listing(known, 'and')}." if known else None
             place = self.origins.source.root.place
             return [sentence(place, self.name, missing.message, advice)]
         if not isinstance(section, Mapping):
@@ -168,8 +181,13 @@ class _Section:
         for combination in others:
             if not certain:
                 break
-            still = {fault.keys for fault in self._faults(section, combination)}
-            certain = {keys: fault for keys, fault in certain.items() if keys in still}
+            still = {fault.keys: fault for fault in self._faults(section, combination)}
+            # A wrong value says more than a kind that does not know the key.
+            certain = {
+                keys: still[keys] if fault.at_key else fault
+                for keys, fault in certain.items()
+                if keys in still
+            }
         return certain.values()
 
     def _faults(self, section: Mapping[str, Any], combination: Combination) -> list[Fault]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
-from llmatrix.spec.base import Section
+from llmatrix.spec.base import NamedTokenizer, Section
 from llmatrix.spec.stacks import Stack
 from llmatrix.spec.units import PositiveDuration
 from llmatrix.spec.workloads import Workload
@@ -22,15 +22,17 @@ class Model(Section):
     """As the server is asked for it, usually a Hugging Face id."""
     vocab_size: Annotated[int, Field(ge=16)] = 32000
     """Token ids of prompts are drawn below this."""
-    tokenizer: str | None = None
-    """Folder of a tokenizer (tokenizer.json) for text prompts; `words` for simulated servers."""
+    tokenizer: NamedTokenizer | None = None
+    """Folder with a tokenizer.json, for text prompts; `words` for simulated servers."""
 
 
 class Replicates(Section):
     """How often everything is repeated: whole deployments, and workloads on each."""
 
     deployments: PositiveInt = 1
+    """Times that every deployment is made anew; the blocks are repeated."""
     workloads: PositiveInt = 1
+    """Times that every workload is run on each of them."""
 
 
 def _replicates_meant(value: Any) -> str:
@@ -41,17 +43,29 @@ class Slo(Section):
     """Service-level objectives: the figure of a trial must not exceed its limit."""
 
     ttft_p50: PositiveDuration | None = None
+    """Median of time to first token, from the scheduled time."""
     ttft_p90: PositiveDuration | None = None
+    """90th percentile of time to first token, from the scheduled time."""
     ttft_p99: PositiveDuration | None = None
+    """99th percentile of time to first token, from the scheduled time."""
     itl_p50: PositiveDuration | None = None
+    """Median of inter-token latency."""
     itl_p90: PositiveDuration | None = None
+    """90th percentile of inter-token latency."""
     itl_p99: PositiveDuration | None = None
+    """99th percentile of inter-token latency."""
     tpot_p50: PositiveDuration | None = None
+    """Median of time per output token."""
     tpot_p90: PositiveDuration | None = None
+    """90th percentile of time per output token."""
     tpot_p99: PositiveDuration | None = None
+    """99th percentile of time per output token."""
     e2e_p50: PositiveDuration | None = None
+    """Median of end-to-end latency, from the scheduled time."""
     e2e_p90: PositiveDuration | None = None
+    """90th percentile of end-to-end latency, from the scheduled time."""
     e2e_p99: PositiveDuration | None = None
+    """99th percentile of end-to-end latency, from the scheduled time."""
 
 
 class Budget(Section):
@@ -60,6 +74,7 @@ class Budget(Section):
     time: PositiveDuration | None = None
     """Wall time of the whole run."""
     accelerator_hours: PositiveFloat | None = None
+    """Accelerators held times hours held, over all lanes."""
     cost: PositiveFloat | None = None
     """In the currency of `price_per_accelerator_hour`."""
 
@@ -68,6 +83,7 @@ class Run(Section):
     """How the trials are carried out; no part of what is measured."""
 
     engine: Literal["local"] = "local"
+    """What carries trials through the steps: `local`, this machine."""
     parallelism: Annotated[PositiveInt, Field(le=256)] = 1
     """Lanes: sites on which trials run side by side."""
     isolation: Literal["reuse", "fresh"] = "reuse"
@@ -77,7 +93,9 @@ class Run(Section):
     seed: NonNegativeInt = 0
     """Randomises the order of blocks, routers and workloads."""
     budget: Budget = Budget()
+    """What the plan may cost."""
     price_per_accelerator_hour: PositiveFloat | None = None
+    """Price of one accelerator for one hour, in any currency; the plan then tells a cost."""
 
 
 class Results(Section):
@@ -91,8 +109,11 @@ class Treatment(Section):
     """What one trial measures, resolved: the base document with one level of each factor."""
 
     model: Model
+    """The model to serve."""
     stack: Stack
+    """What serves it."""
     workload: Workload
+    """The traffic."""
 
 
 class Experiment(Section):
@@ -106,5 +127,8 @@ class Experiment(Section):
     ] = 1
     """How often everything is repeated; a number alone repeats the workloads."""
     slo: Slo = Slo()
+    """Objectives that the report holds every treatment against."""
     run: Run = Run()
+    """How the trials are carried out."""
     results: Results = Results()
+    """Where records go."""

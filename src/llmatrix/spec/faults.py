@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from llmatrix.errors import Place, Problem
 from llmatrix.spec.base import Section
 from llmatrix.spec.experiment import DNS_1123
+from llmatrix.spec.nodes import Keys
 from llmatrix.spec.paths import (
     Types,
     fields,
@@ -27,7 +28,6 @@ from llmatrix.spec.paths import (
     listing,
     nearest,
 )
-from llmatrix.spec.source import Keys
 from llmatrix.spec.stacks import ENV_NAME
 
 _SHOWN: Final = 60
@@ -147,6 +147,8 @@ def _message(details: ErrorDetails) -> str:
         message = words(context)
     else:
         message = details["msg"][:1].lower() + details["msg"][1:]
+    if kind == "load" and isinstance(value, Mapping):
+        return message
     return f"{message}, not {show(value)}"
 
 
@@ -188,10 +190,16 @@ def _unknown(keys: Keys, owner: Types) -> Fault:
 
 
 def _other_kinds(keys: Keys, owner: Types) -> list[str]:
+    """Give the other kinds of the section that have the field."""
     section, path = str(keys[0]), ".".join(map(str, keys))
-    if len(keys) < 2 or not owner:  # noqa: PLR2004 - the section and something in it
+    here = kind_of(owner[0]) if owner else None
+    if here is None:
         return []
-    return [kind for kind in kinds_of_section(section) if find(path, {section: frozenset({kind})})]
+    return [
+        kind
+        for kind in kinds_of_section(section)
+        if kind != here and find(path, {section: frozenset({kind})})
+    ]
 
 
 def kinds_of_section(section: str) -> tuple[str, ...]:

@@ -7,10 +7,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from llmatrix.errors import Place, Problem
-from llmatrix.spec.base import FileText, inline_document, read_named_file
+from llmatrix.spec.base import (
+    FileText,
+    TokenizerFolder,
+    inline_document,
+    read_named_file,
+    read_tokenizer_folder,
+)
 from llmatrix.spec.faults import sentence
+from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types, free_mapping, members, nearest
-from llmatrix.spec.source import Node
 
 
 @dataclass(slots=True)
@@ -32,6 +38,8 @@ class Inliner:
             if isinstance(node.value, str):
                 return self._file(node.value, node.place, path)
             return inline_document(node.plain()) if isinstance(node.value, dict) else node.plain()
+        if TokenizerFolder in types and isinstance(node.value, str) and node.value != "words":
+            return self._tokenizer(node.value, node.place, path)
         if not isinstance(node.value, dict):
             return node.plain()
         below, free = members(types), free_mapping(types) or ()
@@ -39,6 +47,14 @@ class Inliner:
             key: self.plain(entry.node, below.get(key, free), f"{path}.{key}")
             for key, entry in node.value.items()
         }
+
+    def _tokenizer(self, name: str, place: Place, path: str) -> dict[str, str] | str:
+        try:
+            return read_tokenizer_folder(name, self.folder)
+        except ValueError as error:
+            advice = "write the path of a tokenizer's folder, or words for a simulated server."
+            self.problems.append(sentence(place, path, str(error), advice))
+            return "words"  # stands in, so that the rest can still be checked
 
     def _file(self, name: str, place: Place, path: str) -> dict[str, str]:
         if name not in self._read:
@@ -49,17 +65,21 @@ class Inliner:
         found = self._read[name]
         if isinstance(found, dict):
             return found
-        near = _near(self.folder / name)
+        near = near_file(self.folder / name)
         advice = f"did you mean '{PurePath(name).with_name(near)}'?" if near else None
         self.problems.append(sentence(place, path, found, advice))
         # Stands in for the file, so that the rest can still be checked.
         return {"text": f"{name} cannot be read", "name": name}
 
 
-def _near(path: Path) -> str | None:
+def near_file(path: Path) -> str | None:
     """Find a file beside this one whose name is like it."""
     try:
-        beside = [other.name for other in path.parent.iterdir() if other.is_file()]
+        beside = [
+            other.name
+            for other in path.parent.iterdir()
+            if other.is_file() and other.name != path.name
+        ]
     except (OSError, ValueError):
         return None
     return nearest(path.name, beside)

@@ -13,8 +13,8 @@ from llmatrix.errors import Problem
 from llmatrix.spec.base import FileText
 from llmatrix.spec.faults import sentence, show
 from llmatrix.spec.inline import Inliner
+from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types
-from llmatrix.spec.source import Node
 
 _LABEL_LENGTH: Final = 60
 _NAMED: Final = {"name", "value"}

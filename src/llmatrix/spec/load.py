@@ -16,10 +16,11 @@ from llmatrix.spec.faults import faults, problem, sentence
 from llmatrix.spec.inline import Inliner
 from llmatrix.spec.levels import Factor, Level
 from llmatrix.spec.matrix import Combination, Matrix, possible_kinds, read_matrix
+from llmatrix.spec.nodes import Entry, Source
 from llmatrix.spec.overrides import override
 from llmatrix.spec.paths import SECTIONS, TOP_LEVEL, fields, nearest
 from llmatrix.spec.sections import ROOTS, assign, validate_section
-from llmatrix.spec.source import Entry, Source, read_source
+from llmatrix.spec.source import read_source
 
 __all__ = ["Factor", "Level", "Loaded", "assign", "load", "validate_section"]
 
@@ -85,7 +86,8 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> Loaded:
     """
     source = override(read_source(path), overrides)
     entries = source.root.value if isinstance(source.root.value, dict) else {}
-    problems = [_unknown(key, entry) for key, entry in entries.items() if key not in TOP_LEVEL]
+    strange = {key: entry for key, entry in entries.items() if key not in TOP_LEVEL}
+    problems = [_unknown(key, entry) for key, entry in strange.items()]
     experiment = _settings(source, entries, problems)
     inliner = Inliner(path.parent, problems)
     base = {
@@ -95,7 +97,9 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> Loaded:
         for name in SECTIONS
     }
     matrix = read_matrix(entries.get("matrix"), possible_kinds(source.root), inliner)
-    problems += check(base, Origins(source, matrix))
+    misspelt = {nearest(key, TOP_LEVEL) for key in strange} - entries.keys()
+    sections = [name for name in SECTIONS if name not in misspelt]
+    problems += check(sections, base, Origins(source, matrix))
     if problems or experiment is None:
         raise SpecError(*_in_order(problems, source.file))
     return Loaded(

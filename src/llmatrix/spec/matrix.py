@@ -10,6 +10,7 @@ from llmatrix.errors import Place, Problem
 from llmatrix.spec.faults import sentence, show
 from llmatrix.spec.inline import Inliner
 from llmatrix.spec.levels import Factor, Level, Levels, read_level, unnamed
+from llmatrix.spec.nodes import Entry, Node
 from llmatrix.spec.paths import (
     SECTIONS,
     Kinds,
@@ -21,7 +22,6 @@ from llmatrix.spec.paths import (
     nearest_path,
     why_invalid,
 )
-from llmatrix.spec.source import Entry, Node
 
 LISTS: Final = ("include", "exclude")
 _SHOWN_LEVELS: Final = 8
@@ -219,4 +219,4 @@ def _no_list(path: str, node: Node) -> tuple[str, str]:
             f"write the whole path as one key, for example '{path}.{inner}: [...]'.",
         )
     text = node.text or show(node.value)
-    return "needs a list of levels", f"write [{text[:40]}] for a single one."
+    return "needs a list of levels", f"write [{text[:40]}]."

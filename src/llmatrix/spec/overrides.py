@@ -14,8 +14,9 @@ from typing import Final
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.spec.faults import dotted, sentence
 from llmatrix.spec.matrix import LISTS
+from llmatrix.spec.nodes import Entry, Keys, Node, Source
 from llmatrix.spec.paths import TOP_LEVEL, find, nearest
-from llmatrix.spec.source import Entry, Keys, Node, Source, parse
+from llmatrix.spec.source import parse
 
 _SHOWN: Final = 80
 

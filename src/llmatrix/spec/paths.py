@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from llmatrix.spec.base import FileText, Section
+from llmatrix.spec.base import NamedContent, Section
 from llmatrix.spec.experiment import Experiment, Treatment
 
 SECTIONS: Final = ("model", "stack", "workload")
@@ -55,7 +55,9 @@ def fields(model: type[Section]) -> Mapping[str, Types]:
 
 def is_section(kind: Any) -> bool:
     """Tell whether a type has fields of its own that a path can lead to."""
-    return isinstance(kind, type) and issubclass(kind, Section) and kind is not FileText
+    return (
+        isinstance(kind, type) and issubclass(kind, Section) and not issubclass(kind, NamedContent)
+    )
 
 
 def kind_of(model: Any) -> str | None:
@@ -172,13 +174,16 @@ def why_invalid(path: str, possible: Kinds) -> tuple[str, str | None]:
 def nearest_path(path: str, known: Collection[str]) -> str | None:
     """Give the known path most like this one.
 
-    First one that ends alike (``output_len``), then a sibling, then one whose last part is spelt
+    First one that ends alike (``output_len``), then the field below which nothing is, then a
+    sibling, then one whose last part is spelt
     alike, then one that is spelt alike as a whole.
     """
     tails = [candidate for candidate in known if candidate.endswith(f".{path}")]
     if tails:
         return min(tails, key=len)
     above, _, last = path.rpartition(".")
+    if above in known and not any(candidate.startswith(f"{above}.") for candidate in known):
+        return above
     siblings = [candidate for candidate in known if candidate.rpartition(".")[0] == above]
     for candidates in (siblings, known):
         by_last = {candidate.rpartition(".")[2]: candidate for candidate in candidates}

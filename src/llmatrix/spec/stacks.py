@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, HttpUrl, PositiveInt, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from llmatrix.spec.base import NamedFile, Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
 
 Layer = Literal["namespace", "gateway", "router", "model", "server"]
+IN_ORDER = AfterValidator(lambda mapping: dict(sorted(mapping.items())))
+"""Mappings are held sorted, so that the order in which they are written is in no key."""
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -62,7 +72,9 @@ class SimulatedStack(Section):
     tensor_parallel: PositiveInt = 1
     """Accelerators that share one replica."""
     engine: SimulatedEngine = SimulatedEngine()
+    """Knobs of each model server."""
     router: Router = Router()
+    """What chooses a replica for each request."""
 
     @property
     def accelerators(self) -> int:
@@ -132,11 +144,12 @@ class ProcessStack(Section):
     kind: Literal["process"]
     command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     """Program and arguments, with `{port}`, `{host}` and `{model}` filled in; no shell reads it."""
-    args: dict[str, str | int | float | bool] = {}
-    """Options after the command: `{parallel: 4}` becomes `--parallel 4`; true, a bare flag."""
-    env: dict[Annotated[str, Field(pattern=ENV_NAME)], str] = {}
+    args: Annotated[dict[str, str | int | float | bool], IN_ORDER] = {}
+    """Options after the command, by name: `{parallel: 4}` becomes `--parallel 4`; true, a flag."""
+    env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
     """Environment variables added to ours; a value `$NAME` is taken from ours at start."""
     ready: Ready = Ready()
+    """When the server counts as ready."""
     metrics_path: str | None = "/metrics"
     """Path of the Prometheus endpoint; null where the server has none."""
     reset_prefix_cache: bool = False

@@ -3,26 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
+from llmatrix.pace import Piece, Process, gap_cv
 from llmatrix.spec.base import Section
 from llmatrix.spec.units import NonNegativeDuration, PositiveDuration, Rate
 
 
-class OpenLoop(Section):
+class _Arrivals(Section):
+    arrivals: Process = "poisson"
+    """How the gaps between arrivals are distributed."""
+    cv: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Burstiness of gamma arrivals: standard deviation of the gaps divided by their mean."""
+
+    @property
+    def gap_cv(self) -> float:
+        """Give the coefficient of variation that the gaps are asked to have."""
+        return gap_cv(self.arrivals, self.cv)
+
+    @model_validator(mode="after")
+    def _gamma_has_a_cv(self) -> Self:
+        if (self.arrivals == "gamma") != (self.cv is not None):
+            raise ValueError("cv goes with arrivals: gamma, and gamma needs it: 2 is bursty")
+        return self
+
+
+class OpenLoop(_Arrivals):
     """Requests arrive by a schedule, whether or not earlier ones were answered."""
 
     rate: Rate
     """Arrivals per second."""
-    arrivals: Literal["poisson", "constant"] = "poisson"
-    """How the gaps between arrivals are distributed."""
 
     @property
-    def label(self) -> str:
-        """Give the load in a few characters, for tables."""
-        return f"{self.rate:g}/s"
+    def pieces(self) -> tuple[Piece, ...]:
+        """Give how the rate goes from the window's start, before ``final_rate``: there is none."""
+        return ()
+
+    @property
+    def final_rate(self) -> float:
+        """Give the rate that stays."""
+        return self.rate
+
+
+class Segment(Section):
+    """A part of a ramp, in which the rate stays, or goes in a straight line to another."""
+
+    rate: Rate
+    """Arrivals per second at its beginning."""
+    to: Rate | None = None
+    """Arrivals per second at its end; the same as `rate` if left out."""
+    duration: PositiveDuration
+    """Seconds that it lasts."""
+
+    @property
+    def piece(self) -> Piece:
+        """Give it as a piece of a pace."""
+        return Piece(self.duration, self.rate, self.rate if self.to is None else self.to)
+
+
+class RampedLoop(_Arrivals):
+    """An open loop whose rate changes over the window."""
+
+    ramp: Annotated[tuple[Segment, ...], Field(strict=False, min_length=1)]
+    """Segments from the window's start; warm-up has the first rate, and the last one stays."""
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Give how the rate goes from the window's start, before ``final_rate``."""
+        return tuple(segment.piece for segment in self.ramp)
+
+    @property
+    def final_rate(self) -> float:
+        """Give the rate that stays when the ramp is over."""
+        return self.pieces[-1].end
 
 
 class ClosedLoop(Section):
@@ -31,30 +86,30 @@ class ClosedLoop(Section):
     concurrency: PositiveInt
     """Requests in flight."""
 
-    @property
-    def label(self) -> str:
-        """Give the load in a few characters, for tables."""
-        return f"c={self.concurrency}"
+
+_LOADS: Final = {"rate": OpenLoop, "ramp": RampedLoop, "concurrency": ClosedLoop}
 
 
 def _load_meant(value: Any) -> str | None:
     """Tell which load is meant, by its keys; None where that is not clear."""
-    if isinstance(value, (OpenLoop, ClosedLoop)):
+    if isinstance(value, tuple(_LOADS.values())):
         return type(value).__name__
-    if not isinstance(value, Mapping) or ("rate" in value and "concurrency" in value):
+    if not isinstance(value, Mapping):
         return None
-    if "concurrency" in value:
-        return "ClosedLoop"
-    return "OpenLoop" if "rate" in value else None
+    meant = [model.__name__ for key, model in _LOADS.items() if key in value]
+    return meant[0] if len(meant) == 1 else None
 
 
 Load = Annotated[
-    Annotated[OpenLoop, Tag("OpenLoop")] | Annotated[ClosedLoop, Tag("ClosedLoop")],
+    Annotated[OpenLoop, Tag("OpenLoop")]
+    | Annotated[RampedLoop, Tag("RampedLoop")]
+    | Annotated[ClosedLoop, Tag("ClosedLoop")],
     Discriminator(
         _load_meant,
         custom_error_type="load",
         custom_error_message=(
-            "must be either {rate: 20} (open loop) or {concurrency: 64} (closed loop)"
+            "must be {rate: 20} (open loop), {concurrency: 64} (closed loop) or "
+            "{ramp: [{rate: 5, to: 50, duration: 30s}]} (open loop whose rate changes)"
         ),
     ),
 ]
@@ -66,7 +121,7 @@ class _Traffic(Section):
     output_len: PositiveInt
     """Tokens of each answer."""
     load: Load
-    """`{rate: 20, arrivals: poisson}` or `{concurrency: 64}`."""
+    """`{rate: 20}`, `{concurrency: 64}` or `{ramp: [{rate: 5, to: 50, duration: 30s}]}`."""
     duration: PositiveDuration = 30.0
     """Seconds of the measured window."""
     warmup: NonNegativeDuration = 5.0
@@ -83,6 +138,23 @@ class _Traffic(Section):
     """Chooses prompts and arrivals, together with the replicate."""
     harness: Literal["native"] = "native"
     """The program that sends the traffic and times the answers."""
+
+    @model_validator(mode="after")
+    def _chat_takes_text(self) -> Self:
+        if self.api == "chat" and self.prompt == "token-ids":
+            raise ValueError("api: chat takes text, not token ids; set prompt: text as well")
+        return self
+
+    @model_validator(mode="after")
+    def _ramp_fits(self) -> Self:
+        if isinstance(self.load, RampedLoop):
+            lasts = sum(piece.seconds for piece in self.load.pieces)
+            if lasts > self.duration:
+                raise ValueError(
+                    f"load.ramp lasts {lasts:g} s and the window {self.duration:g} s; "
+                    f"set duration: {lasts:g}s"
+                )
+        return self
 
 
 class RandomWorkload(_Traffic):

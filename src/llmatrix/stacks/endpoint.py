@@ -25,6 +25,9 @@ class Endpoint:
     kind: ClassVar[str] = "endpoint"
     version: ClassVar[str] = "1"
 
+    def check(self, treatment: Treatment) -> None:
+        """Find nothing wrong: only the endpoint itself can tell."""
+
     def preflight(self, treatment: Treatment) -> None:
         stack = _section(treatment)
         try:
@@ -60,6 +63,7 @@ class Endpoint:
             model=model,
             api_key_env=stack.api_key_env,
             metrics_urls=stack.metrics_urls,
+            simulated=serving.is_simulated(stack.url, _api_key(stack)),
         )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:

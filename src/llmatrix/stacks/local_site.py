@@ -23,7 +23,7 @@ from llmatrix.plan.step import STACK_STEPS, Step
 from llmatrix.stacks import processes
 from llmatrix.stacks.waiting import until
 
-_PATIENCE_S: Final = 1.0  # whoever lists sites holds each lock for a moment
+_PATIENCE_S: Final = 2.0  # whoever lists sites holds each lock for a moment
 
 
 def state_folder() -> Path:
@@ -71,10 +71,7 @@ class LocalSite:
             site._kept_mark.unlink(missing_ok=True)
         except OSError as error:
             site.close()
-            raise EnvironmentFault(
-                f"the working folder {folder} cannot be used: {error.strerror}; "
-                "set LLMATRIX_STATE to a folder on a local disk that you may write to"
-            ) from error
+            raise _unusable(folder, error) from error
         return site
 
     def __enter__(self) -> Self:
@@ -236,8 +233,11 @@ class LocalSite:
         return keys if isinstance(keys, dict) else {}
 
     def _write_keys(self, keys: dict[str, str]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_durably(self._folder / "keys.json", json.dumps(keys).encode())
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_durably(self._folder / "keys.json", json.dumps(keys).encode())
+        except OSError as error:
+            raise _unusable(self._folder, error) from error
 
 
 def write_durably(file: Path, content: bytes) -> None:
@@ -293,6 +293,13 @@ def sweep(site: LocalSite, *, kept: bool = False) -> list[str]:
         return [f"{site.folder} could not be swept: {error.strerror}"]
     finally:
         held.close()
+
+
+def _unusable(folder: Path, error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the working folder {folder} cannot be used: {error.strerror}; "
+        "set LLMATRIX_STATE to a folder on a local disk with space that you may write to"
+    )
 
 
 def _held_message(site: LocalSite) -> str:

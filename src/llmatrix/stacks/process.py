@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -26,6 +25,7 @@ from llmatrix.stacks.site import Site
 from llmatrix.target import Target
 
 _HOST: Final = "127.0.0.1"
+_PROBE_S: Final = 0.2
 _PORT_TRIES: Final = 3
 _PORT_TAKEN: Final = ("address already in use", "eaddrinuse", "couldn't bind", "errno 98")
 
@@ -41,6 +41,9 @@ class Process:
     kind: ClassVar[str] = "process"
     version: ClassVar[str] = "1"
 
+    def check(self, treatment: Treatment) -> None:
+        command.arguments(_section(treatment), _values(treatment, 0))
+
     def preflight(self, treatment: Treatment) -> None:
         stack = _section(treatment)
         arguments = command.arguments(stack, _values(treatment, 0))
@@ -54,10 +57,11 @@ class Process:
         return url is not None and answers(url + _section(trial.treatment).ready.path)
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
-        if step is Step.NAMESPACE:
-            site.folder.mkdir(parents=True, exist_ok=True)
-        elif step is Step.SERVER:
-            _apply_server(trial.treatment, site.folder, stop)
+        with startup.writing(site.folder):
+            if step is Step.NAMESPACE:
+                site.folder.mkdir(parents=True, exist_ok=True)
+            elif step is Step.SERVER:
+                _apply_server(trial.treatment, site.folder, stop)
 
     def target(self, trial: Trial, site: Site) -> Target:
         stack = _section(trial.treatment)
@@ -77,7 +81,8 @@ class Process:
             )
             raise StepFailure(f"{wrong}; {advice}", FailureClass.USER, log=log)
         metrics = () if stack.metrics_path is None else (url + stack.metrics_path,)
-        return Target(base_url=url, model=model, metrics_urls=metrics)
+        simulated = serving.is_simulated(url)
+        return Target(base_url=url, model=model, metrics_urls=metrics, simulated=simulated)
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
         if Step.SERVER in changed:
@@ -104,7 +109,7 @@ class Process:
         for step in (Step.SERVER, Step.NAMESPACE):
             site.disclaim(step)
         left = processes.end(processes.recorded(site.folder))
-        _announce_file(site.folder).unlink(missing_ok=True)
+        _address_file(site.folder).unlink(missing_ok=True)
         return left
 
 
@@ -160,8 +165,9 @@ def _start_on(port: int, treatment: Treatment, folder: Path, stop: threading.Eve
     except UserError as error:
         raise StepFailure(str(error), FailureClass.USER) from error
     startup.take_down("server", folder)
-    _announce_file(folder).unlink(missing_ok=True)
-    identity = startup.bring_up(
+    # Before the start, so that a full disk leaves no server behind whose address nobody knows.
+    _address_file(folder).write_text(url, encoding="ascii")
+    startup.bring_up(
         "server",
         arguments,
         folder,
@@ -169,22 +175,22 @@ def _start_on(port: int, treatment: Treatment, folder: Path, stop: threading.Eve
         timeout_s=stack.ready.timeout,
         stop=stop,
         environment=environment,
+        every_s=_PROBE_S,
     )
-    _announce_file(folder).write_text(json.dumps({"pid": identity.pid, "url": url}))
 
 
-def _announce_file(folder: Path) -> Path:
-    return folder / "server.json"
+def _address_file(folder: Path) -> Path:
+    return folder / "server.url"
 
 
 def _standing(folder: Path) -> str | None:
     """Give the URL of the server if it runs."""
-    try:
-        document = json.loads(_announce_file(folder).read_bytes())
-    except (OSError, ValueError):
+    if not any(processes.alive(one) for one in processes.recorded(folder, "server")):
         return None
-    standing = [one for one in processes.recorded(folder, "server") if one.pid == document["pid"]]
-    return str(document["url"]) if any(processes.alive(one) for one in standing) else None
+    try:
+        return _address_file(folder).read_text(encoding="ascii") or None
+    except OSError:
+        return None
 
 
 def _free_port() -> int:

@@ -58,22 +58,25 @@ def entries() -> list[Entry]:
     """Give all processes that have not ended."""
     if not _has_proc():
         return list(_ps("-A"))
-    numbers = [int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit()]
-    return [entry for entry in map(_read_stat, numbers) if entry is not None]
+    return [entry for entry in map(_read_stat, _pids()) if entry is not None]
 
 
-def carries(entry: Entry, marker: str) -> bool:
-    """Tell whether the process was started with ``marker`` (``NAME=value``) in its environment.
+def marked(variable: str) -> dict[int, str]:
+    """Give the value of an environment variable of each process that was started with it, by pid.
 
-    False also where we may not look: a process that we may not look at is not one of ours.
+    A process that we may not look at is left out: it is not one of ours.
     """
-    if _has_proc():
-        try:
-            content = (_PROC / str(entry.pid) / "environ").read_bytes()
-        except OSError:
-            return False
-        return marker.encode() in content.split(b"\0")
-    return marker in _output("ps", "eww", "-o", "command=", "-p", str(entry.pid)).split()
+    if not _has_proc():
+        return dict(_ps_environment(variable))
+    prefix = f"{variable}=".encode()
+    found: dict[int, str] = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            content = (_PROC / str(pid) / "environ").read_bytes()
+            for setting in content.split(b"\0") if prefix in content else ():
+                if setting.startswith(prefix):
+                    found[pid] = setting[len(prefix) :].decode(errors="replace")
+    return found
 
 
 def send(entry: Entry, number: signal.Signals) -> None:
@@ -98,6 +101,10 @@ def send(entry: Entry, number: signal.Signals) -> None:
 
 def _has_proc() -> bool:
     return (_PROC / "self/stat").exists()
+
+
+def _pids() -> list[int]:
+    return [int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit()]
 
 
 def parse_stat(line: str) -> Entry | None:
@@ -126,6 +133,15 @@ def _ps(*selection: str) -> Iterator[Entry]:
         pid, group, state, *started = line.split()
         if not state.startswith(("Z", "X")):
             yield Entry(int(pid), session=int(group), started=" ".join(started))
+
+
+def _ps_environment(variable: str) -> Iterator[tuple[int, str]]:
+    """Read the environments that ``ps`` shows behind the commands; for values without spaces."""
+    for line in _output("ps", "axeww", "-o", "pid=,command=").splitlines():
+        pid, *words = line.split()
+        for word in words:
+            if word.startswith(f"{variable}="):
+                yield int(pid), word.partition("=")[2]
 
 
 def _output(*command: str) -> str:

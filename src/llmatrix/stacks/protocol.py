@@ -38,11 +38,18 @@ class Stack(Protocol):
     version: ClassVar[str]
     """Changes whenever the same treatment would be served differently; part of every trial's id."""
 
+    def check(self, treatment: Treatment) -> None:
+        """Check what the treatment says by itself: the same everywhere, asking nobody.
+
+        Raises:
+            UserError: the treatment cannot work on this kind of stack.
+        """
+
     def preflight(self, treatment: Treatment) -> None:
         """Check what can be checked before anything is started; touches nothing.
 
         Raises:
-            UserError: the treatment cannot work on this kind of stack.
+            UserError: the treatment cannot work on this kind of stack, or not here.
             EnvironmentFault: something that it needs is not there.
         """
 

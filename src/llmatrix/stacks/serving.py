@@ -53,6 +53,15 @@ def wrong_model(base_url: str, wanted: str, served: Sequence[str]) -> str | None
     return f"{base_url} does not serve '{wanted}' but {names}"
 
 
+def is_simulated(base_url: str, api_key: str | None = None) -> bool:
+    """Tell whether our own simulator answers, whoever started it: it says so at ``/version``."""
+    try:
+        document = ask("GET", f"{base_url}/version", api_key=api_key).json()
+    except Unreachable:
+        return False
+    return isinstance(document, dict) and document.get("simulated") is True
+
+
 def reset_prefix_cache(
     base_url: str, api_key: str | None = None, *, patience_s: float = _RESET_S
 ) -> Hygiene:

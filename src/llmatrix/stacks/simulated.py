@@ -9,9 +9,10 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from llmatrix.errors import FailureClass, Place, Problem, SpecError, StepFailure, UserError
+from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
+from llmatrix.sim import BEHAVIOUR
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.stacks import SimulatedStack
 from llmatrix.stacks import processes, serving, startup
@@ -32,29 +33,15 @@ class Simulated:
     """Implements ``protocol.Stack`` with the programs of ``llmatrix.sim``."""
 
     kind: ClassVar[str] = "simulated"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = BEHAVIOUR
+
+    def check(self, treatment: Treatment) -> None:
+        from llmatrix.stacks import simulated_checks  # noqa: PLC0415 - reads in the simulator
+
+        simulated_checks.check(treatment)
 
     def preflight(self, treatment: Treatment) -> None:
-        from llmatrix.sim import picker_config, presets  # noqa: PLC0415 - only this kind needs it
-
-        stack = _section(treatment)
-        try:
-            presets.accelerator(stack.accelerator)
-            presets.model(treatment.model.name)
-        except presets.UnknownPreset as error:
-            raise UserError(str(error)) from error
-        config = stack.router.config
-        if config is None:
-            return
-        try:
-            picker_config.load(config.text, config.name)
-        except picker_config.PickerConfigError as error:
-            raise SpecError(
-                *(
-                    Problem(Place(config.name, line, column), "", message)
-                    for line, column, message in error.problems
-                )
-            ) from error
+        self.check(treatment)
 
     def healthy(self, step: Step, trial: Trial, site: Site) -> bool:
         del trial
@@ -67,12 +54,13 @@ class Simulated:
         return all(answers(f"{url}/health") for url in urls)
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
-        if step is Step.NAMESPACE:
-            site.folder.mkdir(parents=True, exist_ok=True)
-        elif step is Step.ROUTER:
-            _apply_router(trial, site.folder, stop)
-        elif step is Step.SERVER:
-            _apply_server(trial, site.folder, stop)
+        with startup.writing(site.folder):
+            if step is Step.NAMESPACE:
+                site.folder.mkdir(parents=True, exist_ok=True)
+            elif step is Step.ROUTER:
+                _apply_router(trial, site.folder, stop)
+            elif step is Step.SERVER:
+                _apply_server(trial, site.folder, stop)
 
     def target(self, trial: Trial, site: Site) -> Target:
         router = _announced(site.folder, "router")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,12 @@ def bring_up(
     timeout_s: float,
     stop: threading.Event,
     environment: Mapping[str, str] | None = None,
+    every_s: float = 0.05,
 ) -> Identity:
     """Start ``command`` as ``name`` of the site and return once ``ready`` says so.
 
     Whatever ran under that name is ended before. If it does not become ready, it is ended too, so
-    that a failure leaves nothing running.
+    that a failure leaves nothing running. It is asked at least every ``every_s`` seconds.
 
     Raises:
         StepFailure: it ended while starting, was not ready in time, or could not be started.
@@ -38,7 +40,12 @@ def bring_up(
     identity = processes.start(name, command, site, environment=environment, stop=stop)
     is_ready = False
     try:
-        until(lambda: ready(identity) or not processes.alive(identity), timeout_s, stop=stop)
+        until(
+            lambda: ready(identity) or not processes.alive(identity),
+            timeout_s,
+            stop=stop,
+            every_s=every_s,
+        )
         # Asked again, for a probe may have been answered by something else on a dead one's port.
         is_ready = processes.alive(identity) and ready(identity)
         if not is_ready:
@@ -47,6 +54,22 @@ def bring_up(
         if not is_ready:
             processes.end([identity])
     return identity
+
+
+@contextmanager
+def writing(site: Path) -> Iterator[None]:
+    """Turn what the file system refuses meanwhile into a failure of the machine.
+
+    Raises:
+        StepFailure: a file of the site could not be written or removed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StepFailure(
+            f"files of the site {site} cannot be written: {error.strerror or error}",
+            FailureClass.ENVIRONMENT,
+        ) from error
 
 
 def take_down(name: str, site: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from llmatrix.analysis.checks import Check
 from llmatrix.harness.protocol import Measurement
 from llmatrix.plan.trial import Trial
-from llmatrix.spec.workloads import ClosedLoop, OpenLoop
+from llmatrix.spec.workloads import ClosedLoop
 from llmatrix.stacks.protocol import Hygiene
 
 
@@ -63,18 +63,23 @@ def judge(
     requests = pq.read_table(folder / "requests.parquet")
     window_s, stack = measurement.window_s, trial.treatment.stack
     summary = metrics.summarise(requests, window_s=window_s, accelerators=stack.accelerators)
-    load = trial.treatment.workload.load
+    workload = trial.treatment.workload
+    load = workload.load
     checks = validity.judge(
         requests,
         window_s=window_s,
         asked=validity.Asked(
-            rate=load.rate if isinstance(load, OpenLoop) else None,
-            arrivals=load.arrivals if isinstance(load, OpenLoop) else "poisson",
+            rate=None if isinstance(load, ClosedLoop) else load.final_rate,
+            arrivals="poisson" if isinstance(load, ClosedLoop) else load.arrivals,
             concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
+            cv=None if isinstance(load, ClosedLoop) else load.cv,
+            ramp=() if isinstance(load, ClosedLoop) else load.pieces,
+            api=workload.api,
         ),
         observed=validity.Observed(
             loop_lag_ms_p99=measurement.loop_lag_ms_p99,
             client_cpu=measurement.client_cpu,
+            connections_opened=measurement.connections_opened,
             cache_clean=hygiene.clean,
             cache_detail=hygiene.detail,
             restarts=0,

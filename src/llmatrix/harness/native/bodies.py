@@ -68,7 +68,7 @@ class Bodies:
         self._stock: dict[int, bytes] = {}
 
     def stock(self, requests: int, seconds: float) -> int:
-        """Write ``requests`` questions ahead, or what ``seconds`` and 512 MiB allow; tell how many."""
+        """Write questions ahead, as many as ``seconds`` and 512 MiB allow; tell how many."""
         deadline, size = time.monotonic() + seconds, 0
         for number in range(requests):
             if size > STOCK_BYTES or time.monotonic() > deadline:

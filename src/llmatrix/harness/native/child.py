@@ -115,8 +115,8 @@ def make_bodies(orders: Orders, api_key: str | None) -> Bodies:
     if orders.rate is None:
         bodies.stock(_STOCK_CLOSED, _STOCK_CLOSED_S)
     else:
-        expected = orders.rate * orders.window[1]
-        bodies.stock(round(expected + 4 * expected**0.5) + 1, _STOCK_S)
+        expected = orders.pace.expected(orders.window[1])
+        bodies.stock(round(expected + 4 * orders.gap_cv * expected**0.5) + 1, _STOCK_S)
     return bodies
 
 
@@ -160,6 +160,11 @@ async def measure(orders: Orders, bodies: Bodies) -> Findings:
     await scraper.stop()
     pool.close()
     notes = [f"metrics endpoint {url}: {why}" for url, why in scraper.failures.items()]
+    if not pool.reuse:
+        notes.append(
+            "the server closes its connection after each answer without saying so: each request "
+            "had a connection of its own, opened ahead"
+        )
     return Findings(
         load.exchanges, load.counts, scraper.scrapes, zero, started_at, probe, load.outage, notes
     )
@@ -205,7 +210,7 @@ def write_down(findings: Findings, orders: Orders, secret: str | None) -> list[s
         notes.append(complaint)
     if findings.counts.resent:
         notes.append(
-            f"{findings.counts.resent} requests were sent again: the server had closed the idle "
+            f"{findings.counts.resent} requests were sent again: the server had let go of the "
             "connection that they met"
         )
     return notes

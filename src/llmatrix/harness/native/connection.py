@@ -23,6 +23,7 @@ MAX_ERROR_BODY: Final = 64 * 1024
 _OK: Final = 200
 _FINAL_STATUS: Final = 200
 _RETRY_IDLE_NS: Final = 1_000_000_000
+_DROP_NS: Final = 100_000_000
 
 
 class Owner(Protocol):
@@ -45,8 +46,13 @@ class Connection(asyncio.Protocol):
     """An HTTP/1.1 connection that carries one request at a time.
 
     A failure of any kind ends the exchange with an error class and closes the connection; nothing
-    is raised. A request that meets a connection which had been idle for a second or more, and that
-    is closed before any byte of an answer, was most likely never read: it is sent again, once.
+    is raised. A request that meets a connection which had carried an answer, or been idle for a
+    second, and that is closed before any byte of an answer, was never read: the server had let the
+    connection go while the request was on its way. It is sent again, once, on a new connection.
+
+    Attributes:
+        dropped: whether the server closed this connection right after an answer, although that
+            answer's head did not say so (llama.cpp's server does, after each stream).
     """
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
@@ -56,8 +62,10 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.dropped = False
         self._now = 0
         self._idle_since = 0
+        self._answers = 0
         self._answered = False
         self._complete = False
         self._keep = False
@@ -88,8 +96,9 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         self._answered = self._complete = False
         self._reset()
-        self._transport.writelines(parts)
+        # Before the write: the server may have the bytes before the call is back.
         exchange.sent = time.monotonic_ns()
+        self._transport.writelines(parts)
         self._timer = self._loop.call_later(timeout_s, self._expire)
 
     def data_received(self, data: bytes) -> None:
@@ -118,10 +127,12 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Take the end of the stream, which for an unframed answer is its proper end."""
         self._now = time.monotonic_ns()
+        self._note_drop()
         self._ended_early("the server closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._now = time.monotonic_ns()
+        self._note_drop()
         self._ended_early(f"the connection broke: {exc}" if exc else "the connection was closed")
         self._transport = None
         self._owner.lost(self)
@@ -228,9 +239,14 @@ class Connection(asyncio.Protocol):
             exchange.fail("connect", f"{why} before any answer")
         self._end(keep=False)
 
+    def _note_drop(self) -> None:
+        """Tell a server that closes after each answer from one whose patience ended."""
+        if self._answers and not (self._exchange is not None and self._answered):
+            self.dropped |= self._now - self._idle_since < _DROP_NS
+
     def _stale(self, exchange: Exchange) -> bool:
         idle = (exchange.sent or 0) - self._idle_since
-        return not exchange.resent and idle >= _RETRY_IDLE_NS
+        return not exchange.resent and (self._answers > 0 or idle >= _RETRY_IDLE_NS)
 
     def _expire(self) -> None:
         exchange = self._exchange
@@ -262,6 +278,7 @@ class Connection(asyncio.Protocol):
         exchange.end = self._now
         if keep and not self.closed:
             self._idle_since = self._now
+            self._answers += 1
             self._owner.idle(self)
         else:
             self.close()

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.bodies import Bodies
 from llmatrix.harness.native.connection import Connection
@@ -49,6 +51,7 @@ class Load:
         self._orders = orders
         self._bodies = bodies
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop)
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._zero = 0
         self._open_window = 0
@@ -72,8 +75,7 @@ class Load:
         self._zero = zero
         orders = self._orders
         if orders.concurrency is None:
-            assert orders.rate is not None  # noqa: S101 - one of the two is set
-            self._due = arrivals(orders.rate, orders.arrivals, orders.seed)
+            self._due = arrivals(orders.pace, orders.gap_cv, orders.seed)
             self._arrive(zero + round(next(self._due) * 1e9))
         else:
             for slot, due in enumerate(ramp(orders.concurrency, orders.warmup)):
@@ -82,6 +84,7 @@ class Load:
             await asyncio.wait([self._over], timeout=_BEAT_S)
             self._judge_end()
             tick()
+        self._alarm.close()
         for exchange in list(self._active):
             self._give_up(exchange)
 
@@ -92,22 +95,18 @@ class Load:
             self._over.set_result(None)
 
     def _arrive(self, due: int) -> None:
-        """Send every request of the open loop that is due; sleep until the next one."""
+        """Send every request of the open loop that is due; wait for the next one."""
         while not self._over.done():
-            wait = due - time.monotonic_ns()
-            if wait > 0:
-                # Timers count whole milliseconds and round: wake early, and pass the rest in
-                # turns of the loop, so that nothing is sent before its time or long after.
-                self._loop.call_later(max(0.0, wait / 1e9 - 0.0006), self._arrive, due)
+            if due > time.monotonic_ns():
+                self._alarm.at(due, partial(self._arrive, due))
                 return
             self._dispatch(due, None)
             due = self._zero + round(next(self._due) * 1e9)
 
     def _at(self, due: int, slot: int) -> None:
         """Send the next request of a closed loop's slot when it is due."""
-        wait = due - time.monotonic_ns()
-        if wait > 0:
-            self._loop.call_later(max(0.0, wait / 1e9 - 0.0006), self._at, due, slot)
+        if due > time.monotonic_ns():
+            self._alarm.at(due, partial(self._at, due, slot))
         elif not self._over.done():
             self._dispatch(due, slot)
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from llmatrix.pace import Pace, Piece, ramped
+
 FAILURE: Final = "failure"
 PROGRESS: Final = "progress"
 MEASURED: Final = "measured"
@@ -16,7 +18,8 @@ class Orders:
     """One workload and where it goes; lengths in tokens, times in seconds.
 
     ``groups`` and ``prefix_len`` are 0 where no prefix is shared. Exactly one of ``rate`` and
-    ``concurrency`` is set.
+    ``concurrency`` is set; ``gap_cv`` is the asked coefficient of variation of an open loop's gaps,
+    and its rate follows ``ramp`` from the window's start, before it stays at ``rate``.
     """
 
     base_url: str
@@ -30,7 +33,7 @@ class Orders:
     question_len: int
     output_len: int
     rate: float | None
-    arrivals: Literal["poisson", "constant"]
+    gap_cv: float
     concurrency: int | None
     warmup: float
     duration: float
@@ -40,6 +43,7 @@ class Orders:
     prompt: Literal["token-ids", "text"]
     seed: int
     folder: str
+    ramp: tuple[Piece, ...] = ()
 
     @property
     def prompt_len(self) -> int:
@@ -51,6 +55,11 @@ class Orders:
         """Start and end of the measured window, seconds after the first request's schedule."""
         return self.warmup, self.warmup + self.duration
 
+    @property
+    def pace(self) -> Pace:
+        """Rate of an open loop over the seconds after the first request's schedule."""
+        return ramped(self.rate or 0.0, self.ramp, self.warmup)
+
     def to_line(self) -> bytes:
         """Write as one JSON line."""
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -59,4 +68,6 @@ class Orders:
     def from_line(cls, line: bytes) -> Orders:
         """Read what ``to_line`` wrote."""
         fields = json.loads(line)
-        return cls(**{**fields, "metrics_urls": tuple(fields["metrics_urls"])})
+        fields["metrics_urls"] = tuple(fields["metrics_urls"])
+        fields["ramp"] = tuple(Piece(*piece) for piece in fields["ramp"])
+        return cls(**fields)

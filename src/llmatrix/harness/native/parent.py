@@ -11,12 +11,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
-from llmatrix.errors import FailureClass, StepFailure, Stopped
+from llmatrix.errors import FailureClass, StepFailure, Stopped, UserError
 from llmatrix.harness.native.bodies import address
 from llmatrix.harness.native.orders import FAILURE, PROGRESS, Orders
 from llmatrix.harness.protocol import Job, Measurement, Progress
+from llmatrix.spec.base import TokenizerFolder
+from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.workloads import ClosedLoop, SharedPrefixWorkload
 
 _POLL_S: Final = 0.1
@@ -30,6 +33,21 @@ class NativeHarness:
 
     name: ClassVar[str] = "native"
     version: ClassVar[str] = "1"
+
+    def preflight(self, treatment: Treatment) -> None:
+        """Load the model's tokenizer, if it names one: a wrong one must not cost a deployment."""
+        from llmatrix.harness.native.tokenized import (  # noqa: PLC0415 - needs a tokenizer library
+            TokenizerError,
+            tokenizer_words,
+        )
+
+        tokenizer = treatment.model.tokenizer
+        if not isinstance(tokenizer, TokenizerFolder):
+            return
+        try:
+            tokenizer_words(Path(tokenizer.path))
+        except TokenizerError as error:
+            raise UserError(str(error)) from error
 
     def run(
         self, job: Job, *, progress: Callable[[Progress], None], stop: threading.Event
@@ -73,11 +91,6 @@ def orders_of(job: Job) -> Orders:
     except ValueError as error:
         raise StepFailure(f"stack.url: {error}", FailureClass.USER) from None
     _check_key(target.api_key_env)
-    if workload.api == "chat" and workload.prompt == "token-ids":
-        raise StepFailure(
-            "workload.api: chat takes text, not token ids; set workload.prompt to text",
-            FailureClass.USER,
-        )
     load = workload.load
     router = (target.router_metrics_url,) if target.router_metrics_url else ()
     return Orders(
@@ -86,13 +99,15 @@ def orders_of(job: Job) -> Orders:
         api_key_env=target.api_key_env,
         metrics_urls=(*target.metrics_urls, *router),
         vocab_size=job.model.vocab_size,
-        tokenizer=job.model.tokenizer,
+        tokenizer=job.model.tokenizer.path
+        if isinstance(job.model.tokenizer, TokenizerFolder)
+        else job.model.tokenizer,
         groups=workload.groups if isinstance(workload, SharedPrefixWorkload) else 0,
         prefix_len=workload.prefix_len if isinstance(workload, SharedPrefixWorkload) else 0,
         question_len=workload.question_len,
         output_len=workload.output_len,
-        rate=None if isinstance(load, ClosedLoop) else load.rate,
-        arrivals="poisson" if isinstance(load, ClosedLoop) else load.arrivals,
+        rate=None if isinstance(load, ClosedLoop) else load.final_rate,
+        gap_cv=1.0 if isinstance(load, ClosedLoop) else load.gap_cv,
         concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
         warmup=workload.warmup,
         duration=workload.duration,
@@ -102,6 +117,7 @@ def orders_of(job: Job) -> Orders:
         prompt=workload.prompt,
         seed=job.seed,
         folder=str(job.folder),
+        ramp=() if isinstance(load, ClosedLoop) else load.pieces,
     )
 
 

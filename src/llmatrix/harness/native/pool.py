@@ -14,6 +14,7 @@ from llmatrix.harness.native.connection import Connection, Owner
 
 CONNECT_S: Final = 10.0
 _RAMP: Final = 64
+_DROPS: Final = 3
 _MOST_SPARE: Final = 32
 
 
@@ -24,6 +25,12 @@ class Pool:
     that another exchange gives back. ``keep_spare`` keeps a few idle ones open beyond those in use
     (an eighth, at least 1, at most 32), so that a growing load meets an open connection; more would
     occupy servers that give every connection a thread of its own.
+
+    Attributes:
+        opened: connections opened so far.
+        reuse: false once the server has shown that it closes connections after each answer: from
+            then on each request has a connection of its own, and a quarter as many as are in
+            use are kept spare, at least 2.
     """
 
     def __init__(
@@ -37,6 +44,7 @@ class Pool:
         tls: ssl.SSLContext | None,
     ) -> None:
         self.opened = 0
+        self.reuse = True
         self._loop = asyncio.get_running_loop()
         self._where = where
         self._owner = owner
@@ -48,6 +56,8 @@ class Pool:
         self._all: set[Connection] = set()
         self._waiting: deque[Exchange] = deque()
         self._opening: set[asyncio.Task[str | None]] = set()
+        self._returned = 0
+        self._dropped = 0
 
     async def open_ahead(self, connections: int) -> str | None:
         """Open connections before the load starts, 64 at a time; give the last failure, in words.
@@ -70,7 +80,7 @@ class Pool:
 
     def lend(self, exchange: Exchange) -> None:
         """Serve the exchange on an idle connection now, or on the next that there is."""
-        connection = self._take()
+        connection = None if exchange.resent else self._take()
         if connection is not None:
             self._serve(connection, exchange)
         else:
@@ -78,24 +88,30 @@ class Pool:
             self._start_opening()
         if self._keep_spare:
             in_use = len(self._all) - len(self._idle)
-            wanted = min(_MOST_SPARE, max(1, in_use // 8))
+            wanted = max(1, in_use // 8) if self.reuse else max(2, in_use // 4)
+            wanted = min(_MOST_SPARE, wanted)
             for _ in range(wanted - len(self._idle) - len(self._opening)):
                 self._start_opening()
 
     def give_back(self, connection: Connection) -> None:
-        """Take a connection that is fit for another request."""
-        while self._waiting:
-            exchange = self._waiting.popleft()
-            if exchange.end is None:
-                self._serve(connection, exchange)
-                return
-        self._idle.append(connection)
+        """Take a connection whose answer left it fit for another request."""
+        self._returned += 1
+        if not self.reuse:
+            connection.close()
+        elif self._waiting and not self._waiting[0].resent:
+            self._serve(connection, self._waiting.popleft())
+        else:
+            self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
-        """Forget a closed connection."""
+        """Forget a closed connection; learn from one that was dropped after its answer."""
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        self._dropped += connection.dropped
+        if self._dropped >= _DROPS and 2 * self._dropped > self._returned:
+            self.reuse = False
+            self._keep_spare = True
 
     def close(self) -> None:
         """Close everything."""
@@ -125,9 +141,8 @@ class Pool:
         if failure is None or len(self._opening) >= len(self._waiting):
             return
         exchange = self._waiting.popleft()
-        if exchange.end is None:
-            exchange.fail("connect", failure)
-            self._owner.ended(exchange)
+        exchange.fail("connect", failure)
+        self._owner.ended(exchange)
 
     async def _open(self) -> str | None:
         """Open one connection; give why it failed, in words, or None."""
@@ -150,5 +165,8 @@ class Pool:
             return f"cannot connect to {self._where.authority}: {error}"
         self.opened += 1
         self._all.add(connection)
-        self.give_back(connection)
+        if self._waiting:
+            self._serve(connection, self._waiting.popleft())
+        else:
+            self._idle.append(connection)
         return None

@@ -4,7 +4,7 @@ Tokens are drawn uniformly from ``[vocab/32, vocab)``: tokenizers keep their spe
 text, padding, roles) at the low end, and a special token in a prompt changes what a server does.
 The draw is counter-based (SHAKE-128 of seed and name), so a prompt can be made on its own, in any
 order, and no two requests, prefixes or replicates share a run of tokens but by chance (one in
-``vocab**16`` for a block of 16). Drawing 1,000 tokens takes about 60 microseconds.
+``vocab**16`` for a block of 16). Drawing 1,000 tokens takes about 55 microseconds.
 
 ``shared-prefix``: the group of a request is balanced random: each block of ``groups`` successive
 requests holds every group once, in an order shuffled by the seed. Nothing else warms the caches:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Literal
+
+from llmatrix.pace import Pace
 
 Phase = Literal["warmup", "window", "drain"]
 
@@ -21,21 +23,41 @@ def stream(seed: int, *name: object) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - traffic, not secrets
 
 
-def arrivals(rate: float, process: Literal["poisson", "constant"], seed: int) -> Iterator[float]:
+def arrivals(pace: Pace, cv: float, seed: int) -> Iterator[float]:
     """Give the offsets, in seconds, at which an open loop's requests are due, without end.
 
-    Poisson arrivals have independent exponential gaps of mean ``1/rate`` (inverse transform of
-    ``random.Random.random``, which Python keeps the same for a seed in all its versions);
-    constant ones are exactly ``1/rate`` apart, with no sum of rounding errors.
+    The gaps are independent, of mean 1 and coefficient of variation ``cv`` on the clock of the
+    pace: all equal for 0, with no sum of rounding errors; exponential for 1 (Poisson arrivals, by
+    inverse transform); gamma of shape ``1/cv**2`` for any other. They are made from nothing but
+    ``random.Random.random``, which Python keeps the same for a seed in all its versions.
     """
-    if process == "constant":
-        yield from (number / rate for number in count())
+    if cv == 0.0:
+        yield from (pace.due(number) for number in count())
         return
     uniform = stream(seed, "arrivals").random
-    due = 0.0
+    passed = 0.0
     while True:
-        yield due
-        due -= math.log(1.0 - uniform()) / rate
+        yield pace.due(passed)
+        passed += -math.log(1.0 - uniform()) if cv == 1.0 else gamma(1.0 / cv**2, uniform) * cv**2
+
+
+def gamma(shape: float, uniform: Callable[[], float]) -> float:
+    """Draw from the gamma distribution of scale 1.
+
+    Marsaglia and Tsang, "A simple method for generating gamma variables", ACM Transactions on
+    Mathematical Software 26(3), 2000; a shape below 1 is taken from the one above by their note
+    at the end of section 6. Normal variables are from Box and Muller's transform.
+    """
+    if shape < 1.0:
+        return gamma(shape + 1.0, uniform) * math.pow(1.0 - uniform(), 1.0 / shape)
+    d = shape - 1.0 / 3.0
+    c = 1.0 / math.sqrt(9.0 * d)
+    while True:
+        radius = math.sqrt(-2.0 * math.log(1.0 - uniform()))
+        normal = radius * math.cos(2.0 * math.pi * uniform())
+        v = (1.0 + c * normal) ** 3
+        if v > 0.0 and math.log(1.0 - uniform()) < normal**2 / 2.0 + d * (1.0 - v + math.log(v)):
+            return d * v
 
 
 def ramp(concurrency: int, warmup: float) -> list[float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+_LF_OF_ONE: Final = 2
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -27,7 +28,7 @@ class Event(NamedTuple):
 class EventParser:
     """Turns reads into events."""
 
-    __slots__ = ("_after_cr", "_data", "_first", "_held", "_name", "_partial", "_size")
+    __slots__ = ("_after_cr", "_between", "_data", "_first", "_held", "_name", "_partial", "_size")
 
     def __init__(self) -> None:
         self._partial: list[bytes] = []
@@ -37,6 +38,7 @@ class EventParser:
         self._size = 0
         self._after_cr = False
         self._first = True
+        self._between = False
 
     def feed(self, read: bytes) -> list[Event]:
         """Take one read; give the events that it completed, in order.
@@ -44,10 +46,21 @@ class EventParser:
         Raises:
             EventTooLargeError: an event has no end within 16 MiB.
         """
+        if (
+            self._between
+            and read.startswith(b"data: ")
+            and read.endswith(b"\n\n")
+            and read.count(b"\n") == _LF_OF_ONE
+            and b"\r" not in read
+            and len(read) <= MAX_EVENT_BYTES
+        ):
+            # Nearly every read of a stream: exactly one event, of one line.
+            return [Event(b"", read[6:-2])]
         if self._after_cr and read:
             self._after_cr = False
             read = read.removeprefix(b"\n")
         if b"\n" not in read and b"\r" not in read:
+            self._between = self._between and not read
             self._hold(read)
             return []
         lines = read.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
@@ -59,6 +72,8 @@ class EventParser:
         for line in lines:
             self._line(line, events)
         self._hold(rest)
+        # Nothing is left over: what comes next begins an event.
+        self._between = not (rest or self._data or self._name or self._after_cr)
         return events
 
     def finish(self) -> list[Event]:

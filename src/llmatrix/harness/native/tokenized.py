@@ -64,7 +64,7 @@ def _load(folder: Path) -> Any:
     except ImportError:
         raise TokenizerError(
             "workload.prompt: text with a tokenizer folder needs the 'tokenizers' package; "
-            "install it (pip install tokenizers), or use prompt: token-ids"
+            "install it (pip install 'llmatrix[tokenizers]'), or use prompt: token-ids"
         ) from None
     path = folder / "tokenizer.json"
     if not path.is_file():

@@ -13,17 +13,23 @@
     return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   }
   const withUnit = (value, unit) => number(value) + (unit && value !== null ? " " + unit : "");
+  const seconds = (value) => value < 1 ? `${Math.round(1000 * value)} ms` : `${number(value)} s`;
   const mean = (values) => values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
   const level = (treatment, factor) => factors[factor].levels[treatments[treatment][factor]];
   const named = (treatment) =>
     factors.map((factor, i) => `${factor.name} ${level(treatment, i)}`).join(", ") || "the only treatment";
 
   // Every picture is drawn anew from its checked document whenever a picker changes.
-  async function draw(figure, chart, datasets, titles, description) {
+  async function draw(figure, chart, datasets, titles, description, height) {
     const spec = structuredClone(data.charts[chart]);
+    spec.height = height ?? 340;
+    // A layer without rows would have scales without an extent.
+    spec.layer = spec.layer.filter((layer) => !layer.data || datasets[layer.data.name].length);
+    const views = new Set(spec.layer.map((layer) => layer.name));
+    spec.params = (spec.params ?? []).filter((param) => !param.views || param.views.some((view) => views.has(view)));
     spec.datasets = { ...spec.datasets, ...datasets };
     spec.description = description;
-    for (const layer of spec.layer ?? [spec]) {
+    for (const layer of spec.layer) {
       for (const [channel, change] of Object.entries(titles)) {
         if (layer.encoding?.[channel]) Object.assign(layer.encoding[channel], change);
       }
@@ -65,7 +71,7 @@
       const mine = trials.filter((trial) => here.includes(trial.t));
       const valid = mine.filter((trial) => trial.valid).length;
       cells.push({
-        x: across, y: down, value: withUnit(mean(known), metrics[m].unit), mean: mean(known), empty: !known.length,
+        x: across, y: down, known: known.length, value: withUnit(mean(known), metrics[m].unit), mean: mean(known), empty: !known.length,
         label: known.length ? number(mean(known)) : mine.length && !valid ? "invalid" : "\u2013",
         tip: [across, down].filter(Boolean).join(" \u00d7 "),
         trials: `${valid} valid${mine.length > valid ? `, ${mine.length - valid} invalid` : ""}`,
@@ -73,18 +79,26 @@
     }));
     const values = cells.filter((cell) => !cell.empty).map((cell) => cell.mean);
     const low = Math.min(...values), high = Math.max(...values), lower = metrics[m].lower;
+    // Colours span at least a fifth of the largest figure, or chance would look like a landscape.
+    const span = Math.max(high - low, 0.2 * Math.abs(high)) || 1;
     for (const cell of cells) {
-      const share = cell.empty ? 0 : high > low ? (cell.mean - low) / (high - low) : 0.5;
+      const share = cell.empty ? 0 : lower ? (cell.mean - low) / span : 1 - (high - cell.mean) / span;
       cell.goodness = cell.empty ? 0 : lower ? 1 - share : share;
     }
+    const most = Math.max(...cells.map((cell) => cell.known));
+    const partial = cells.filter((cell) => !cell.empty && cell.known < most);
+    for (const cell of partial) cell.label += "*";
+    figure.hidden = false; // a hidden figure has no width
     const narrow = figure.clientWidth / factors[x].levels.length < 58;
     if (narrow) for (const cell of cells) cell.label = "";
     const meaning = lower === null ? "higher" : lower ? "better (lower)" : "better (higher)";
     const others = varied.filter((i) => i !== x && i !== y).map((i) => factors[i].name);
-    caption(figure, `Stronger colour is ${meaning}. Mean over valid trials${others.length ? " and over " + others.join(", ") : ""}.`);
+    caption(figure, `Stronger colour is ${meaning}. Mean over valid trials${others.length ? " and over " + others.join(", ") : ""}.`
+      + (partial.length ? " * Not every combination of the others was measured: compare with care." : ""));
     return draw(figure, "heatmap", { cells },
       { x: { title: factors[x].name }, y: { title: y === null ? null : factors[y].name } },
-      `Heatmap of ${metrics[m].title} by ${factors[x].name}${y === null ? "" : " and " + factors[y].name}; the table of treatments has the figures.`);
+      `Heatmap of ${metrics[m].title} by ${factors[x].name}${y === null ? "" : " and " + factors[y].name}; the table of treatments has the figures.`,
+      46 * rows.length);
   }
 
   // A logarithmic axis where values span more than a factor of twenty, and says so.
@@ -95,7 +109,8 @@
   }
   function withAxis(change, encoding) {
     const scale = { ...encoding.scale };
-    if (change.type) scale.type = change.type;
+    // A nice logarithmic domain reaches to the next power of ten, mostly empty.
+    if (change.type) Object.assign(scale, { type: change.type, nice: false });
     return { title: change.title, scale };
   }
 
@@ -124,7 +139,13 @@
     const shape = data.charts.scatter.layer[0].encoding;
     const crosses = points.some((p) => !p.valid) ? " Crosses are invalid trials." : "";
     caption(figure, `Large dots are treatments, small ones their trials.${crosses}${load < 0 ? "" : ` Lines follow ${factors[load].name}.`} Choose a legend entry to single it out.`);
-    return draw(figure, "scatter", { points, means },
+    // Lines along the load would cross its own colours, so there they are plain.
+    const along = load < 0 ? [] : means;
+    const plain = c === String(load);
+    return draw(figure, "scatter", {
+      lines: plain ? [] : along, plain_lines: plain ? along : [], means,
+      trials: points.filter((p) => p.valid), invalid: points.filter((p) => !p.valid),
+    },
       { x: withAxis(x, shape.x), y: withAxis(y, shape.y), color: colourEncoding(shape.color, c) },
       `${metrics[my].title} against ${metrics[mx].title}, one point per treatment; the table of treatments has the figures.`);
   }
@@ -132,7 +153,7 @@
   function colourEncoding(encoding, c) {
     if (encoding.value) return {};
     if (c === "") return { legend: null };
-    return { title: factors[+c].name, sort: factors[+c].levels };
+    return { title: factors[+c].name, scale: { ...encoding.scale, domain: factors[+c].levels } };
   }
 
   const MEASURES = { ttft: "TTFT (ms)", itl: "ITL (ms)", tpot: "TPOT (ms)", e2e: "E2E latency (ms)" };
@@ -165,20 +186,29 @@
       `Cumulative distribution of ${MEASURES[measure]} per treatment.`);
   }
 
+  function share(part, total) {
+    const percent = total ? 100 * part / total : 0;
+    return percent > 0 && percent < 1 ? "under 1 %" : `${Math.round(percent)} %`;
+  }
+
   function steps() {
     const order = ["applied", "unchanged", "skipped", "failed"];
     const total = data.steps.reduce((sum, row) => sum + row[2], 0);
-    const rows = data.steps.map(([step, outcome, seconds, count]) => ({
-      step, outcome, seconds, count, seconds_text: withUnit(seconds, "s"), rank: order.indexOf(outcome),
+    const rows = data.steps.map(([step, outcome, spent, count]) => ({
+      step, outcome, seconds: spent, count, time: seconds(spent), rank: order.indexOf(outcome),
     }));
+    const figure = byId("fig-steps");
+    figure.hidden = false; // a hidden figure has no width
+    const roomy = figure.clientWidth > 620;
     const step_totals = [...new Set(rows.map((row) => row.step))].map((step) => {
       const mine = rows.filter((row) => row.step === step);
-      const seconds = mine.reduce((sum, row) => sum + row.seconds, 0);
+      const spent = mine.reduce((sum, row) => sum + row.seconds, 0);
       const parts = order.map((o) => mine.find((row) => row.outcome === o)).filter(Boolean).map((row) => `${row.count} ${row.outcome}`);
-      return { step, seconds, label: `${withUnit(seconds, "s")}, ${total ? Math.round(100 * seconds / total) : 0} % (${parts.join(", ")})` };
+      return { step, seconds: spent, label: `${seconds(spent)}, ${share(spent, total)}${roomy ? ` (${parts.join(", ")})` : ""}` };
     });
-    return draw(byId("fig-steps"), "steps", { steps: rows, step_totals }, {},
-      "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "));
+    return draw(figure, "steps", { steps: rows, step_totals }, {},
+      "Seconds by step over all trials: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "),
+      34 * step_totals.length);
   }
 
   function trialTable() {
@@ -189,7 +219,7 @@
       ...factors.map((factor, i) => ({ title: factor.name, text: (t) => level(t.t, i), key: (t) => treatments[t.t][i] })),
       { title: "Replicate", text: (t) => t.r.join("/"), key: (t) => t.r.join("/") },
       { title: "Valid", text: (t) => t.valid ? "valid" : `invalid: ${t.why}`, key: (t) => t.valid ? 0 : 1 },
-      ...told.map((m) => ({ title: metrics[m].label, unit: metrics[m].unit, numeric: true, text: (t) => number(t.m[m]), key: (t) => t.m[m] })),
+      ...told.filter((m) => metrics[m].key).map((m) => ({ title: metrics[m].label, unit: metrics[m].unit, numeric: true, text: (t) => number(t.m[m]), key: (t) => t.m[m] })),
       { title: "All steps", unit: "s", numeric: true, text: (t) => number(t.s), key: (t) => t.s },
     ];
     const rows = trials.map((trial) => {
@@ -253,8 +283,8 @@
       drawn.push(wire(["heatmap-metric", "heatmap-x", "heatmap-y"], heatmap));
     }
     const colours = varied.length ? factorOptions : [["", "none"]];
-    const rates = metricOptions.filter(([i]) => metrics[i].lower !== true);
-    const times = metricOptions.filter(([i]) => metrics[i].lower !== false);
+    const rates = metricOptions.filter(([i]) => metrics[i].lower === false);
+    const times = metricOptions.filter(([i]) => metrics[i].unit === "ms");
     if (rates.length && times.length) {
       fill(byId("scatter-y"), times, first(["ttft_ms_p50"]));
       fill(byId("scatter-x"), rates, first(["output_tokens_per_s", "requests_per_s"]));

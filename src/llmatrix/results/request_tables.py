@@ -1,0 +1,151 @@
+"""The table ``requests``: every trial's ``requests.parquet`` as one, read where it lies.
+
+From a folder DuckDB reads the files itself. From an object store they are read through the
+store, and only the ranges of bytes that hold the columns which a query names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
+from llmatrix.results.record import Record
+from llmatrix.results.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+REQUESTS: Final = "requests.parquet"
+_RANGE_BYTES: Final = 64 * 1024
+"""Enough for the index of a file, so that most need one call before their columns."""
+_LEFT_OUT: Final = "pictures of requests leave the trial out"
+
+
+def find_requests(
+    store: Store, experiment: str, records: Sequence[Record]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the trials whose requests can be read, and a clear sentence for each other one."""
+    sizes = _sizes(store, experiment, records)
+    whole, problems = [], []
+    for record in records:
+        problem = _problem(store, experiment, record, sizes)
+        if problem:
+            name = f"{experiment}/{record.trial}/{REQUESTS}"
+            problems.append(f"{store.url}/{name}: {problem}; {_LEFT_OUT}")
+        else:
+            whole.append(record.trial)
+    return tuple(whole), tuple(problems)
+
+
+def add_requests(
+    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+) -> None:
+    """Add the table ``requests`` of these trials; it begins with the column ``trial``."""
+    import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
+
+    if not trials:
+        schema = pa.schema([("trial", pa.string()), *arrow_schema(REQUEST_COLUMNS)])
+        connection.register("requests", schema.empty_table())
+    elif store.parallel > 1:
+        connection.register("requests", _remote(store, experiment, trials))
+    else:
+        paths = [str(store.local(f"{experiment}/{trial}/{REQUESTS}")) for trial in trials]
+        connection.register("request_files", pa.table({"trial": trials, "filename": paths}))
+        connection.read_parquet(paths, filename=True, union_by_name=True).create_view(
+            "request_rows"
+        )
+        connection.execute(
+            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (filename) "
+            "FROM request_rows JOIN request_files USING (filename)"
+        )
+
+
+def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str, int]:
+    """Give the size of every file of the experiment, by one listing where calls are dear."""
+    if store.parallel > 1:
+        return store.sizes(f"{experiment}/")
+    sizes = {}
+    for record in records:
+        name = f"{experiment}/{record.trial}/{REQUESTS}"
+        try:
+            sizes[name] = store.local(name).stat().st_size
+        except (KeyError, OSError):
+            continue
+    return sizes
+
+
+def _problem(store: Store, experiment: str, record: Record, sizes: dict[str, int]) -> str | None:
+    name = f"{experiment}/{record.trial}/{REQUESTS}"
+    size, stored = sizes.get(name), record.files.get(REQUESTS)
+    if size is None:
+        return "is missing"
+    if stored is not None and stored.bytes != size:
+        return f"has {size} bytes where its record says {stored.bytes}"
+    if store.parallel == 1 and not _is_parquet(store, name):
+        return "is no whole Parquet file"
+    return None
+
+
+def _is_parquet(store: Store, name: str) -> bool:
+    """Tell whether a file has a Parquet index; a folder's files may have been damaged in place."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        parquet.read_metadata(store.local(name))
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True
+
+
+def _remote(store: Store, experiment: str, trials: Sequence[str]) -> Any:
+    """Make an Arrow dataset of the trials' files; ``trial`` comes from the name of the folder."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import dataset, fs  # noqa: PLC0415
+
+    by_trial = pa.schema([("trial", pa.string())])
+    handler = _handler(store)
+    return dataset.dataset(
+        [f"{experiment}/{trial}/{REQUESTS}" for trial in trials],
+        schema=pa.schema([*by_trial, *arrow_schema(REQUEST_COLUMNS)]),
+        format="parquet",
+        filesystem=fs.PyFileSystem(handler),
+        partitioning=dataset.DirectoryPartitioning(by_trial),
+        partition_base_dir=experiment,
+    )
+
+
+def _handler(store: Store) -> Any:
+    """Make what Arrow opens a store's files with; it can only read."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import fs  # noqa: PLC0415
+
+    def open_file(self: Any, path: str) -> pa.PythonFile:
+        del self
+        return pa.PythonFile(_opened(store, path), mode="r")
+
+    def info(self: Any, paths: list[str]) -> list[Any]:
+        del self
+        return [fs.FileInfo(path, fs.FileType.File) for path in paths]
+
+    def refuse(self: Any, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} can only open files")
+
+    able = {
+        "get_type_name": lambda _: "llmatrix-store",
+        "normalize_path": lambda _, path: path,
+        "open_input_file": open_file,
+        "open_input_stream": open_file,
+        "get_file_info": info,
+    }
+    others = {n: refuse for n in fs.FileSystemHandler.__abstractmethods__ if n not in able}
+    return type("StoreFiles", (fs.FileSystemHandler,), {**others, **able})()
+
+
+def _opened(store: Store, name: str) -> BinaryIO:
+    try:
+        return store.open(name, buffer_bytes=_RANGE_BYTES)
+    except KeyError:
+        raise FileNotFoundError(f"{store.url}/{name}") from None

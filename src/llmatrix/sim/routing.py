@@ -1,0 +1,79 @@
+"""The router as a program: follows the file in which the model servers announce themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from llmatrix.sim.listening import Listener, announce
+from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.router import Router
+
+_LOG: Final = logging.getLogger(__name__)
+POLL_S: Final = 0.05
+
+
+async def route(
+    config: PickerConfig,
+    *,
+    servers_file: Path,
+    host: str,
+    port: int,
+    announce_file: Path | None,
+    stop: asyncio.Event,
+) -> None:
+    """Route to the replicas that ``servers_file`` names, following its changes, until ``stop``."""
+    router = Router(config)
+    listener = Listener(router)
+    seen: tuple[int, ...] | None = ()
+    try:
+        seen = follow_file(router, servers_file, seen)
+        url = await listener.open(host, port)
+        if announce_file is not None:
+            announce(announce_file, {"pid": os.getpid(), "router": url})
+        _LOG.info("routing at %s", url)
+        while not stop.is_set():
+            seen = follow_file(router, servers_file, seen)
+            try:
+                await asyncio.wait_for(stop.wait(), POLL_S)
+            except TimeoutError:
+                continue
+    finally:
+        router.close()
+        listener.close()
+
+
+def follow_file(router: Router, file: Path, seen: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Let the router follow an announcement when it has changed since ``seen``.
+
+    Returns:
+        What to give as ``seen`` the next time: the file's identity, None while there is none.
+    """
+    try:
+        state = file.stat()
+        now: tuple[int, ...] | None = (state.st_mtime_ns, state.st_ino, state.st_size)
+    except OSError:
+        now = None
+    if now == seen:
+        return seen
+    urls: list[str] = []
+    generation = None
+    if now is not None:
+        try:
+            document = orjson.loads(file.read_bytes())
+            urls = [str(url) for url in document["servers"]]
+            generation = document.get("pid")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _LOG.warning("%s is no announcement of servers: %r", file, error)
+    try:
+        router.follow(urls, generation)
+    except ValueError as error:
+        _LOG.warning("%s: %s", file, error)
+        router.follow([], generation)
+    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(urls) or "none")
+    return now

@@ -1,0 +1,59 @@
+"""What a simulated stack would fail on, found before anything is started."""
+
+from __future__ import annotations
+
+from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.sim import latency, picker_config, presets
+from llmatrix.spec.base import FileText
+from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.stacks import SimulatedStack
+
+
+def check(treatment: Treatment) -> None:
+    """Check engine, workload and picker configuration of a simulated treatment.
+
+    Raises:
+        UserError: unknown accelerator or model, or sizes that do not fit together.
+        SpecError: the picker configuration is wrong, at known places.
+    """
+    stack = treatment.stack
+    if not isinstance(stack, SimulatedStack):
+        raise TypeError(f"a stack of kind {stack.kind} is not simulated")
+    _check_engine(treatment, stack)
+    if stack.router.config is not None:
+        _check_picker(stack.router.config)
+
+
+def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
+    """Raise UserError for a server that could not start, or would refuse every request."""
+    engine = stack.engine
+    try:
+        fits = latency.kv_capacity(
+            presets.accelerator(stack.accelerator),
+            presets.model(treatment.model.name),
+            stack.tensor_parallel,
+        )
+    except (presets.UnknownPreset, latency.DoesNotFit) as error:
+        raise UserError(f"stack: {error}") from error
+    kv_tokens = engine.kv_cache_tokens or fits
+    workload = treatment.workload
+    needed = workload.prompt_len + workload.output_len
+    for name, limit in (("max_model_len", engine.max_model_len), ("kv_cache_tokens", kv_tokens)):
+        if needed > limit:
+            raise UserError(
+                f"workload: prompt and answer take {needed} tokens, but stack.engine.{name} "
+                f"is {limit}"
+            )
+
+
+def _check_picker(config: FileText) -> None:
+    """Raise SpecError for a picker configuration that the real picker would refuse."""
+    try:
+        picker_config.load(config.text, config.name)
+    except picker_config.PickerConfigError as error:
+        raise SpecError(
+            *(
+                Problem(Place(config.name, line, column), "", message)
+                for line, column, message in error.problems
+            )
+        ) from error

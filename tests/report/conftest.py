@@ -1,0 +1,97 @@
+"""Summaries of synthetic experiments, and a real browser to look at their page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmatrix.report.summary import Summary
+from llmatrix.results.dataset import load
+from llmatrix.results.folder import FolderStore
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ERRANDS = re.compile(r"https?://([\w-]+\.)*(google|googleapis|gvt1)\.com/")
+"""What the browser asks for on its own account, whatever page is open."""
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=20000",
+    "--dump-dom",
+]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a browser made of a page."""
+
+    dom: str
+    console: list[str]
+    requested: list[str]
+    """Addresses on the network that the page asked for."""
+
+    def figure(self, name: str) -> str:
+        """Give the part of the document that is one figure."""
+        found = re.search(rf'<figure id="fig-{name}".*?</figure>', self.dom, re.DOTALL)
+        assert found is not None
+        return found[0]
+
+    def drawn(self, name: str) -> bool:
+        """Tell whether a figure is shown and holds a drawing with marks."""
+        figure = self.figure(name)
+        return "hidden" not in figure.split(">", 1)[0] and "<svg" in figure and "<path" in figure
+
+
+@pytest.fixture
+def summarize(synthesize: Callable[[Any], Path]) -> Callable[[Any], Summary]:
+    """Write a synthetic experiment and read it back as a summary."""
+
+    def make(shape: Any) -> Summary:
+        folder = synthesize(shape)
+        return Summary(load(FolderStore(folder.parent), folder.name))
+
+    return make
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[[str], Seen]:
+    """Open a page in a real headless browser; skips where there is none."""
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine: the page is not looked at in a browser")
+
+    def look(html: str) -> Seen:
+        page = tmp_path / "page.html"
+        page.write_text(html, encoding="utf-8")
+        log = tmp_path / "net.json"
+        done = subprocess.run(
+            [
+                browser,
+                *FLAGS,
+                f"--user-data-dir={tmp_path / 'browser'}",
+                f"--log-net-log={log}",
+                page.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        asked = re.findall(r'"url":"((?:https?|wss?)://[^"]*)"', log.read_text(encoding="utf-8"))
+        return Seen(done.stdout, console, [url for url in asked if not ERRANDS.match(url)])
+
+    return look
