@@ -5,7 +5,7 @@ UV := .uv/bin/uv
 RUN := $(UV) run --no-sync
 
 help: ## Tell what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(UV):
 	@echo "setting up: uv"
@@ -27,10 +27,19 @@ demo: .venv/.ready ## Run the quickstart on the embedded engine and name its rep
 test: .venv/.ready ## Pass every test that needs no cluster
 	@$(RUN) pytest -n 2
 
+e2e: .venv/.ready ## Pass the tests that need a real Kubernetes with Tekton; brings one up
+	@$(RUN) pytest tests/e2e
+
+cluster-up: .venv/.ready ## Bring up a real Kubernetes with Tekton on this machine (Linux, root)
+	@$(RUN) python -m tools.devcluster up
+
+cluster-down: .venv/.ready ## End the cluster; what it stored stays
+	@$(RUN) python -m tools.devcluster down
+
 lint: .venv/.ready ## Check style, types and the direction of imports
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
-.PHONY: help setup engine demo test lint
+.PHONY: help setup engine demo test e2e cluster-up cluster-down lint

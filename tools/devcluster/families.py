@@ -1,0 +1,86 @@
+"""The Go modules that pin what is built here; a family each, for their replaces exclude others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+KUBERNETES: Final = "v1.34.4"
+TEKTON: Final = "v1.6.0"
+COREDNS: Final = "v1.14.7"
+TKN: Final = "0.42.0"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One of our Go modules.
+
+    Attributes:
+        name: its folder below ``go/``.
+        programs: what it builds: a program's name → its package.
+        stamp: what is written into the programs at link time: a variable → its value.
+        manifests: what is taken from a module's sources beside them: a name → (module, path).
+    """
+
+    name: str
+    programs: Mapping[str, str]
+    stamp: Mapping[str, str] = field(default_factory=dict)
+    manifests: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where go.mod is."""
+        return Path(__file__).parent / "go" / self.name
+
+
+def _named(prefix: str, *names: str) -> dict[str, str]:
+    return {name: f"{prefix}/{name}" for name in names}
+
+
+FAMILIES: Final = (
+    Family(
+        "kubernetes",
+        _named(
+            "k8s.io/kubernetes/cmd",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+            "kubectl",
+        ),
+        stamp={
+            "k8s.io/component-base/version.gitVersion": KUBERNETES,
+            "k8s.io/component-base/version.gitMajor": "1",
+            "k8s.io/component-base/version.gitMinor": "34",
+        },
+        manifests={
+            "coredns.yaml": ("k8s.io/kubernetes", "cluster/addons/dns/coredns/coredns.yaml.base")
+        },
+    ),
+    Family(
+        "tekton",
+        _named(
+            "github.com/tektoncd/pipeline/cmd",
+            "controller",
+            "webhook",
+            "entrypoint",
+            "nop",
+            "workingdirinit",
+            "sidecarlogresults",
+            "resolvers",
+            "events",
+        ),
+        manifests={"config": ("github.com/tektoncd/pipeline", "config")},
+    ),
+    Family("coredns", {"coredns": "."}),
+    Family(
+        "tkn",
+        {"tkn": "."},
+        stamp={"github.com/tektoncd/cli/pkg/cmd/version.clientVersion": TKN},
+    ),
+    Family("pause", {"pause": "."}),
+    Family("provisioner", {"provisioner": "."}),
+)

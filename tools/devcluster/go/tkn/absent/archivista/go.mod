@@ -1,0 +1,3 @@
+module github.com/in-toto/archivista
+
+go 1.24.0

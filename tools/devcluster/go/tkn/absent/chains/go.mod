@@ -1,0 +1,3 @@
+module github.com/tektoncd/chains
+
+go 1.24.0
