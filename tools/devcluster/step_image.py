@@ -76,7 +76,11 @@ def _build(cache: Path, base: str, name: str) -> None:
     pull = "--pull=never" if own else "--pull=missing"
     flags = ["--isolation=chroot", "--network=host", "--layers", "--quiet", pull]
     base_argument = f"--build-arg=BASE={base}"
-    _buildah(cache, "build", *flags, base_argument, *trust, "--tag", name, str(REPOSITORY))
+    try:
+        _buildah(cache, "build", *flags, base_argument, *trust, "--tag", name, str(REPOSITORY))
+    finally:
+        # A build that failed leaves its container, mounted.
+        succeeds(_words(cache, "rm", "--all"))
 
 
 def _own_base_name() -> str:
