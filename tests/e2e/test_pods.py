@@ -42,7 +42,7 @@ def test_a_service_is_found_by_its_name(
     namespace.until(_ready, "pod", "web")
     elsewhere = make_namespace()
     url = f"http://web.{namespace.name}.svc.cluster.local"
-    # The shell's image cannot ask: what is statically linked there has no resolver.
+    # The shell's image cannot ask: its statically linked wget crashes.
     ask = "import sys, urllib.request as web; print(web.urlopen(sys.argv[1]).read().decode())"
     elsewhere.apply(pod("client", "python", "-c", ask, url, image=our_image))
     assert elsewhere.pod_ended("client").strip() == "hello"
