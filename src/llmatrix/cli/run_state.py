@@ -32,7 +32,6 @@ class LaneState:
     step_since: float = 0.0
     progress: Progress | None = None
     note: str = ""
-    steps: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -100,8 +99,8 @@ class RunState:
                 case StepStarted(step=step):
                     lane.step, lane.step_since, lane.progress = step, time.monotonic(), None
                     lane.note = ""
-                case StepEnded(outcome=outcome):
-                    lane.steps.append(f"{outcome.step} {outcome.outcome}")
+                case StepEnded():
+                    pass
                 case WorkloadProgress(progress=progress):
                     lane.progress = progress
                 case TrialRetried(message=message, pause_s=pause_s):

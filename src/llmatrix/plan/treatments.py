@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmatrix.spec.load import Factor, Level, Loaded
+from llmatrix.spec.load import Level, Loaded
 
 Combination = tuple[int, ...]
 """For each path of the table, the number of its level; -1 where the path keeps its base value."""
@@ -118,11 +118,3 @@ def _numbers(table: LevelTable, entry: Mapping[str, Level]) -> dict[int, int]:
 def _same(one: Level, other: Level) -> bool:
     """Tell whether two levels are the same value; ``1`` and ``true`` are not."""
     return one.value == other.value and type(one.value) is type(other.value)
-
-
-def factorial_size(factors: Sequence[Factor]) -> int:
-    """Count the combinations before ``exclude`` and ``include``."""
-    size = 1
-    for factor in factors:
-        size *= len(factor.levels)
-    return size
