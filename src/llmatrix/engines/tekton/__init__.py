@@ -1,0 +1,1 @@
+"""The Tekton engine: a plan as PipelineRuns on a Kubernetes cluster."""
