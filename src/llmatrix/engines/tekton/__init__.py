@@ -1,0 +1,1 @@
+"""The Tekton engine: trials carried through their steps in a Kubernetes cluster."""
