@@ -8,13 +8,17 @@ it. Collecting again changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from llmatrix.plan.trial import Trial
 from llmatrix.results.claim import ClaimStore
 from llmatrix.results.record import Failure, Record
-from llmatrix.results.records import read_failure, read_record
+from llmatrix.results.records import left_behind
 from llmatrix.results.store import Store
 from llmatrix.results.transfer import copy_trial
+
+SKEW_S: Final = 5.0
+"""Most that clocks of one cluster may differ; a trial takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +28,25 @@ class Collector:
     Attributes:
         store: the user's.
         source: the claim on which the pods leave it; None where they reach ``store`` themselves.
-        fresh: replace records that the user's store has from earlier.
     """
 
     store: Store
     source: ClaimStore | None
-    fresh: bool = False
 
     def collect(self, trial: Trial, *, since: float) -> Record | Failure | None:
         """Give what a trial has left after ``since`` (POSIX seconds), None for nothing yet.
+
+        A record from earlier is replaced: whoever asks for the trial does not want that one.
 
         Raises:
             StoreFault: a store cannot be read or written.
         """
         if self.source is not None:
-            copy_trial(self.source, trial.experiment, trial.id, self.store, force=self.fresh)
-        result = left_behind(self.store, trial)
-        if isinstance(result, Record) and not self.fresh:
-            return result
-        return result if result is not None and result.ended_at >= since else None
+            copy_trial(self.source, trial.experiment, trial.id, self.store, force=True)
+        result = left_behind(self.store, trial.experiment, trial.id)
+        return result if result is not None and result.ended_at >= since - SKEW_S else None
 
     def close(self) -> None:
         """Let go of the claim."""
         if self.source is not None:
             self.source.close()
-
-
-def left_behind(store: Store, trial: Trial) -> Record | Failure | None:
-    """Read a trial's record, or else its failure, or None."""
-    try:
-        return read_record(store, trial.experiment, trial.id)
-    except KeyError:
-        pass
-    try:
-        return read_failure(store, trial.experiment, trial.id)
-    except KeyError:
-        return None
