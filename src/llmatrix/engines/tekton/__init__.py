@@ -1,1 +1,1 @@
-"""The Tekton engine: a plan as PipelineRuns on a Kubernetes cluster."""
+"""The Tekton engine: the same trials through the same steps, as Pipelines on a cluster."""
