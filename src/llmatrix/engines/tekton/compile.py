@@ -1,17 +1,17 @@
-"""A plan as objects of a cluster. Pure: the same plan and settings give the same objects."""
+"""A plan as objects of a cluster. The same plan, settings and moment give the same objects."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from llmatrix.cluster.kinds import Object
 from llmatrix.cluster.naming import dns_name, short_hash
 from llmatrix.engines.tekton import units
-from llmatrix.engines.tekton.claim import results_claim
+from llmatrix.engines.tekton.claim import results_claims
 from llmatrix.engines.tekton.factorial import Factorial, factorial
 from llmatrix.engines.tekton.pipelineruns import LaneRun, Unit, pipeline_runs
 from llmatrix.engines.tekton.refusals import hold
@@ -21,6 +21,7 @@ from llmatrix.engines.tekton.stepactions import step_actions
 from llmatrix.engines.tekton.task import closing_task, trial_task
 from llmatrix.plan.build import Plan
 from llmatrix.plan.digest import canonical
+from llmatrix.plan.document import encode_trials
 from llmatrix.plan.trial import Trial
 from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
 from llmatrix.steps.lane_orders import LaneOrders
@@ -39,8 +40,8 @@ class Compiled:
         stepactions: the eight steps.
         tasks: the Task of a trial, and the one that closes a lane.
         account_and_roles: the account of the steps, and its rights.
-        claim: for the records, where one is to be made.
-        pipelineruns: for each lane its segments, in their order; all but the first wait.
+        claims: for the records, where one is to be made.
+        lanes: the PipelineRuns of each lane, in their order; all but the first wait.
     """
 
     run: str
@@ -48,55 +49,62 @@ class Compiled:
     stepactions: list[Object]
     tasks: list[Object]
     account_and_roles: list[Object]
-    claim: Object | None
-    pipelineruns: list[list[Object]]
+    claims: list[Object]
+    lanes: list[list[Object]]
 
 
-def compiled(
+def compile_plan(
     plan: Plan,
     settings: Settings,
+    trials: Iterable[Trial] | None = None,
     *,
-    now: float,
-    finished: AbstractSet[str] = frozenset(),
+    now: float | None = None,
     again: str = "",
 ) -> Compiled:
-    """Compile what is missing of a plan.
+    """Compile a plan, or some trials of it.
 
     Args:
         plan: what is to be run.
         settings: how.
-        now: POSIX seconds, from which the expiry of what is made counts.
-        finished: ids of trials that are not run.
+        trials: those of the plan that are missing; None for all.
+        now: POSIX seconds, from which the expiry of what is made counts; None for the clock's.
         again: tells apart submissions that would otherwise be the same.
 
     Raises:
         UserError: it asks for what a cluster cannot do.
     """
     hold(plan)
-    lanes = _lanes(plan, settings, finished)
+    lanes = _lanes(plan, settings, trials)
     run = _run_id(lanes, settings, plan.experiment.name, again)
-    expires = round(now + plan.estimate.seconds + settings.keeps_s)
-    whole = factorial(lanes[0][1], settings.combinations) if settings.fresh and lanes else None
-    if whole is not None and len(units.encode_trials(lanes[0][1])) > units.LONGEST_DOCUMENT:
-        whole = None
+    began = time.time() if now is None else now
+    expires = round(began + plan.estimate.seconds + settings.keeps_s)
+    whole = _whole(lanes[0][1], settings) if settings.fresh and lanes else None
     actions = step_actions(settings)
     trial = trial_task(actions, settings, () if whole is None else whole.picks)
     close = closing_task(settings)
-    pipelineruns = []
-    for number, trials in lanes:
+    pipeline_runs_of = []
+    for number, each in lanes:
         orders = _orders(plan, settings, run, number, expires)
         lane = LaneRun(orders, settings, close["metadata"]["name"])
-        tasks = _units(trials, settings, trial["metadata"]["name"], whole)
-        pipelineruns.append(pipeline_runs(tasks, lane))
+        tasks = _units(each, settings, trial["metadata"]["name"], whole)
+        pipeline_runs_of.append(pipeline_runs(tasks, lane))
     return Compiled(
         run=run,
         settings=settings,
         stepactions=list(actions.values()),
         tasks=[trial, close],
         account_and_roles=account_and_roles(settings),
-        claim=results_claim(settings, plan.experiment.name),
-        pipelineruns=pipelineruns,
+        claims=results_claims(settings, plan.experiment.name),
+        lanes=pipeline_runs_of,
     )
+
+
+def _whole(trials: Sequence[Trial], settings: Settings) -> Factorial | None:
+    """Recognise trials that a native matrix of plain params can say, in one document."""
+    found = factorial(trials, settings.combinations)
+    if found is None or len(encode_trials(trials)) > units.LONGEST_DOCUMENT:
+        return None
+    return found
 
 
 def _units(
@@ -111,16 +119,17 @@ def _units(
 
 
 def _lanes(
-    plan: Plan, settings: Settings, finished: AbstractSet[str]
+    plan: Plan, settings: Settings, trials: Iterable[Trial] | None
 ) -> list[tuple[int, list[Trial]]]:
     """Give the trials that are missing, by lane; where every trial has its own site, in one."""
+    wanted = None if trials is None else {trial.id for trial in trials}
     lanes = [
-        (number, [t for t in map(plan.trial, lane.numbers()) if t.id not in finished])
+        (number, [t for t in map(plan.trial, lane.numbers()) if wanted is None or t.id in wanted])
         for number, lane in enumerate(plan.lanes)
     ]
     if settings.fresh:
-        lanes = [(0, [trial for _, trials in lanes for trial in trials])]
-    return [(number, trials) for number, trials in lanes if trials]
+        lanes = [(0, [trial for _, each in lanes for trial in each])]
+    return [(number, each) for number, each in lanes if each]
 
 
 def _run_id(
