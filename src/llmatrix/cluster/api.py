@@ -265,12 +265,23 @@ class Cluster:
             raise
         return "" if response is None else response.content.decode(errors="replace")
 
-    def through_pod(self, pod: str, namespace: str, port: int, path: str) -> httpx.Response | None:
-        """Ask a pod by HTTP GET through the API server; None for a 404."""
+    def through_pod(
+        self,
+        pod: str,
+        namespace: str,
+        port: int,
+        path: str,
+        params: Mapping[str, str] | None = None,
+    ) -> bytes | None:
+        """Ask a pod by HTTP GET through the API server; None for a 404.
+
+        Raises:
+            ClusterFault: the pod does not answer; it is asked again for as long as we are patient.
+        """
         where = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{quote(path)}"
         what = f"ask pod {namespace}/{pod} through the API server"
-        response: httpx.Response | None = self.call("GET", where, what=what, absent_ok=True)
-        return response
+        response = self.call("GET", where, what=what, params=params, absent_ok=True)
+        return None if response is None else bytes(response.content)
 
     @contextmanager
     def events(

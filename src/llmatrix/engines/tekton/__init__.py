@@ -1,1 +1,1 @@
-"""The Tekton engine: trials carried through their steps in a Kubernetes cluster."""
+"""The Tekton engine: the same trials through the same steps, as Pipelines on a cluster."""
