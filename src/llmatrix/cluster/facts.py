@@ -173,7 +173,7 @@ def enforced(cluster: Cluster, namespace: str) -> str | None:
     found = cluster.get(NAMESPACE, namespace)
     if found is None:
         return None
-    return (found["metadata"].get("labels") or {}).get(_ENFORCE, "")
+    return str((found["metadata"].get("labels") or {}).get(_ENFORCE, ""))
 
 
 def nodes(cluster: Cluster) -> list[Node]:

@@ -148,4 +148,3 @@ def outcome_of(step: StepState, trial: Trial) -> StepOutcome:
 def _waits_in_vain(state: TrialState) -> bool:
     waiting_s = 0.0 if state.started_at is None else time.time() - state.started_at
     return waiting_s > 20.0 and bool(why(state))  # noqa: PLR2004 - pods of a busy cluster take a while
-
