@@ -17,7 +17,8 @@ VERBS: Final = {
     "init": "Write a commented experiment file to start from.",
     "plan": "Show treatments, deployments, order and cost; start nothing.",
     "run": "Run what is missing of an experiment, and say where its report is.",
-    "status": "Tell how far an experiment is, and what stands on this machine.",
+    "submit": "Submit what is missing to a cluster, and leave it to run there.",
+    "status": "Tell how far an experiment is, and what stands.",
     "report": "Show the answer as tables and as one self-contained page.",
     "query": "Ask an experiment's tables in SQL.",
     "export": "Write an experiment's table of trials or requests as one file.",
@@ -31,6 +32,10 @@ VERBS: Final = {
 }
 
 
+INTERNAL: Final = ("step", "lane")
+"""Verbs that the Tasks on a cluster run, not people; help does not list them."""
+
+
 class _Verbs(click.Group):
     """A group whose commands live in modules of their names."""
 
@@ -40,7 +45,7 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in VERBS:
+        if cmd_name not in VERBS and cmd_name not in INTERNAL:
             return None
         command: click.Command = importlib.import_module(f"llmatrix.cli.{cmd_name}").command
         return command
@@ -49,7 +54,7 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; for one that is not there, name the nearest."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        if args and args[0] not in (*VERBS, *INTERNAL) and not args[0].startswith("-"):
             import difflib  # noqa: PLC0415 - only on a typing mistake
 
             near = difflib.get_close_matches(args[0], VERBS, n=1)

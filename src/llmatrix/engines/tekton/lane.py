@@ -17,13 +17,14 @@ from typing import Any, Final
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import PIPELINE_RUN, Object
+from llmatrix.engines.tekton.collect import SKEW_S
 from llmatrix.engines.tekton.pod import check_versions, slots_of, trial_run
 from llmatrix.engines.tekton.pod_log import say
 from llmatrix.errors import StoreFault
 from llmatrix.plan.document import decode_trials
 from llmatrix.plan.trial import Trial
 from llmatrix.results.folder import open_store
-from llmatrix.results.records import finished, read_failure
+from llmatrix.results.records import left_behind
 from llmatrix.results.store import Store
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.steps.converge import converge
@@ -132,22 +133,17 @@ def trials_of(pipeline_run: Object) -> Iterator[Trial]:
 
 
 def lost(store: Store, trials: list[Trial], *, since: float) -> list[Trial]:
-    """Give the trials that left neither a record nor, ``since`` a POSIX time, a failure.
+    """Give the trials that left neither a record nor a failure after ``since`` (POSIX seconds).
 
     Raises:
         StoreFault: the store cannot be read.
     """
-    if not trials:
-        return []
-    done = finished(store, trials[0].experiment)
-    return [trial for trial in trials if trial.id not in done and not _failed(store, trial, since)]
-
-
-def _failed(store: Store, trial: Trial, since: float) -> bool:
-    try:
-        return read_failure(store, trial.experiment, trial.id).ended_at >= since
-    except KeyError:
-        return False
+    left = [left_behind(store, trial.experiment, trial.id) for trial in trials]
+    return [
+        trial
+        for trial, result in zip(trials, left, strict=True)
+        if result is None or result.ended_at < since - SKEW_S
+    ]
 
 
 def _created(run: Object) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
+from llmatrix.engines.tekton.factorial import param_name
 from llmatrix.engines.tekton.lane import TRIALS_PARAM
 from llmatrix.engines.tekton.pod import picked
 from llmatrix.engines.tekton.reading import Phase, StepState, TrialState, read_trial, why
@@ -126,8 +127,6 @@ def trial_of(document: Object) -> str:
 
 def picks_of(params: Mapping[str, str], trial: Trial) -> dict[str, str]:
     """Give the levels that the params of a matrix' combination name."""
-    from llmatrix.engines.tekton.pipelineruns import param_name  # noqa: PLC0415 - no cycle at start
-
     paths = {param_name(path): path for path in [*trial.levels, "replicate"]}
     return {paths[name]: value for name, value in params.items() if name in paths}
 

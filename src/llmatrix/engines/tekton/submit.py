@@ -9,7 +9,7 @@ from typing import Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster, created_or_same
 from llmatrix.cluster.faults import ClusterFault, Refused
-from llmatrix.cluster.kinds import PIPELINE_RUN, SERVICE_ACCOUNT, Object
+from llmatrix.cluster.kinds import NAMESPACE, PIPELINE_RUN, SERVICE_ACCOUNT, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.compile import Compiled
 from llmatrix.engines.tekton.reading import ended
@@ -52,16 +52,16 @@ def ensure_account(cluster: Cluster, settings: Settings, roles: Iterable[Object]
     Raises:
         ClusterFault: there is none, and we have no right to make it.
     """
-    if cluster.get(SERVICE_ACCOUNT, settings.account, settings.home) is not None:
+    if cluster.get(SERVICE_ACCOUNT, settings.account, settings.namespace) is not None:
         return
     for each in roles:
         try:
             cluster.apply(each)
         except Refused as error:
             raise Refused(
-                f"the account {settings.home}/{settings.account}, by which the steps run, is not "
-                f"there, and you may not make it ({error}); ask an administrator to apply "
-                f"roles.yaml from: llmatrix tekton render FILE -o DIR",
+                f"the account of the steps, {settings.namespace}/{settings.account}, is not there, "
+                f"and you may not make it ({error}); ask an administrator to apply roles.yaml "
+                f"from: llmatrix tekton render FILE -o DIR",
                 status=error.status,
                 reason=error.reason,
             ) from None
@@ -80,8 +80,6 @@ def check_namespace(cluster: Cluster, home: str) -> None:
     Raises:
         ClusterFault: it is not; nothing was created.
     """
-    from llmatrix.cluster.kinds import NAMESPACE  # noqa: PLC0415
-
     try:
         found = cluster.get(NAMESPACE, home)
     except Refused:
