@@ -58,8 +58,8 @@ def _submit(prepared: Prepared, *, fresh: bool) -> int:
         made = start(target, missing)
         namespace = target.settings.namespace
     click.echo(
-        f"{counted(len(missing), 'trial')} submitted as {counted(made, 'PipelineRun')} in namespace "
-        f"{namespace}; nothing here needs to stay on",
+        f"{counted(len(missing), 'trial')} submitted as {counted(made, 'PipelineRun')} in "
+        f"namespace {namespace}; nothing here needs to stay on",
         err=True,
     )
     click.echo(f"follow: tkn pipelinerun list -n {namespace}", err=True)
