@@ -17,6 +17,7 @@ VERBS: Final = {
     "init": "Write a commented experiment file to start from.",
     "plan": "Show treatments, deployments, order and cost; start nothing.",
     "run": "Run what is missing of an experiment, and say where its report is.",
+    "tekton": "Write an experiment as files for kubectl and Git.",
     "submit": "Submit what is missing to a cluster, and leave it to run there.",
     "doctor": "Tell whether a cluster can run an experiment, and what to mend.",
     "status": "Tell how far an experiment is, and what stands.",

@@ -28,9 +28,6 @@ from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE, SITE_ROLE
 
 SITES_ROLE: Final = "llmatrix-sites"
 """ClusterRole that lets the account make and remove the namespaces of its sites."""
-SUBMITTER: Final = "llmatrix-submitter"
-"""Role of the people who submit, follow and cancel."""
-
 Rules = list[dict[str, Any]]
 
 
