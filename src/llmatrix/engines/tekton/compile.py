@@ -21,6 +21,7 @@ from llmatrix.engines.tekton.stepactions import step_actions
 from llmatrix.engines.tekton.task import closing_task, trial_task
 from llmatrix.plan.build import Plan
 from llmatrix.plan.digest import canonical
+from llmatrix.plan.document import encode_trials
 from llmatrix.plan.trial import Trial
 from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
 from llmatrix.steps.lane_orders import LaneOrders
@@ -77,7 +78,7 @@ def compiled(
     run = _run_id(lanes, settings, plan.experiment.name, again)
     expires = round(now + plan.estimate.seconds + settings.keeps_s)
     whole = factorial(lanes[0][1], settings.combinations) if settings.fresh and lanes else None
-    if whole is not None and len(units.encode_trials(lanes[0][1])) > units.LONGEST_DOCUMENT:
+    if whole is not None and len(encode_trials(lanes[0][1])) > units.LONGEST_DOCUMENT:
         whole = None
     actions = step_actions(settings)
     trial = trial_task(actions, settings, () if whole is None else whole.picks)

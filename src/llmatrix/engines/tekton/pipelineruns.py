@@ -133,9 +133,7 @@ def _pipeline_run(
     return {**_begun(name, asked, trials, lane, first=first), "spec": spec}
 
 
-def _begun(
-    name: str, asked: str, trials: Sequence[Trial], lane: LaneRun, *, first: bool
-) -> Object:
+def _begun(name: str, asked: str, trials: Sequence[Trial], lane: LaneRun, *, first: bool) -> Object:
     site, settings = lane.orders.site, lane.settings
     extra = {
         labels.EXPERIMENT: site.experiment,
