@@ -68,7 +68,7 @@ def render(
     """
     from llmatrix.cli.preflight import preflight  # noqa: PLC0415 - `--help` stays quick
     from llmatrix.engines.tekton import rendering  # noqa: PLC0415
-    from llmatrix.engines.tekton.compile import compile_plan  # noqa: PLC0415
+    from llmatrix.engines.tekton.compile import compiled  # noqa: PLC0415
     from llmatrix.engines.tekton.settings import resolved  # noqa: PLC0415
     from llmatrix.results.claim import default_image  # noqa: PLC0415
 
@@ -83,18 +83,18 @@ def render(
         combinations=combinations,
         openshift=openshift,
     )
-    compiled = compile_plan(plan, settings, now=_moment())
+    objects = compiled(plan, settings, now=_moment())
     preflight(plan, "tekton")
     how = [file.name, *_how(overrides, only), "-o", folder.name]
-    written = rendering.files(compiled, how)
+    written = rendering.files(objects, how)
     _write(folder, written)
-    runs = sum(map(len, compiled.lanes))
+    runs = sum(map(len, objects.pipelineruns))
     click.echo(
         f"wrote {counted(len(plan), 'trial')} as {counted(runs, 'PipelineRun')} to {folder}",
         err=True,
     )
     _warn_of_own_addresses(plan)
-    for line in rendering.commands(compiled, folder):
+    for line in rendering.commands(objects, folder):
         click.echo(line)
 
 

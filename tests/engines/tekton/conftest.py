@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llmatrix.cli.prepare import versions
-from llmatrix.engines.tekton.compile import Compiled, compile_plan
+from llmatrix.engines.tekton.compile import Compiled, compiled
 from llmatrix.engines.tekton.settings import Settings, resolved
 from llmatrix.plan.build import Plan
 from llmatrix.spec.load import load
@@ -68,6 +68,6 @@ def compiled_of(plan_of: PlanOf, settings_of: SettingsOf) -> CompiledOf:
 
     def make(matrix: Mapping[str, Any] | None = None, **changes: Any) -> Compiled:
         plan = plan_of(matrix, **changes)
-        return compile_plan(plan, settings_of(plan), now=NOW)
+        return compiled(plan, settings_of(plan), now=NOW)
 
     return make

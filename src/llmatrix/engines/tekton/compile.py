@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from llmatrix.cluster.kinds import Object
 from llmatrix.cluster.naming import dns_name, short_hash
 from llmatrix.engines.tekton import units
-from llmatrix.engines.tekton.claim import results_claims
+from llmatrix.engines.tekton.claim import results_claim
 from llmatrix.engines.tekton.factorial import Factorial, factorial
 from llmatrix.engines.tekton.pipelineruns import LaneRun, Unit, pipeline_runs
 from llmatrix.engines.tekton.refusals import hold
@@ -40,8 +40,8 @@ class Compiled:
         stepactions: the eight steps.
         tasks: the Task of a trial, and the one that closes a lane.
         account_and_roles: the account of the steps, and its rights.
-        claims: for the records, where one is to be made.
-        lanes: the PipelineRuns of each lane, in their order; all but the first wait.
+        claim: for the records, where one is to be made.
+        pipelineruns: of each lane, in their order; all but the first wait.
     """
 
     run: str
@@ -49,53 +49,52 @@ class Compiled:
     stepactions: list[Object]
     tasks: list[Object]
     account_and_roles: list[Object]
-    claims: list[Object]
-    lanes: list[list[Object]]
+    claim: Object | None
+    pipelineruns: list[list[Object]]
 
 
-def compile_plan(
+def compiled(
     plan: Plan,
     settings: Settings,
-    trials: Iterable[Trial] | None = None,
     *,
-    now: float | None = None,
+    now: float,
+    finished: AbstractSet[str] = frozenset(),
     again: str = "",
 ) -> Compiled:
-    """Compile a plan, or some trials of it.
+    """Compile what is missing of a plan.
 
     Args:
         plan: what is to be run.
         settings: how.
-        trials: those of the plan that are missing; None for all.
-        now: POSIX seconds, from which the expiry of what is made counts; None for the clock's.
+        now: POSIX seconds, from which the expiry of what is made counts.
+        finished: ids of trials that are not run.
         again: tells apart submissions that would otherwise be the same.
 
     Raises:
         UserError: it asks for what a cluster cannot do.
     """
     hold(plan)
-    lanes = _lanes(plan, settings, trials)
+    lanes = _lanes(plan, settings, finished)
     run = _run_id(lanes, settings, plan.experiment.name, again)
-    began = time.time() if now is None else now
-    expires = round(began + plan.estimate.seconds + settings.keeps_s)
+    expires = round(now + plan.estimate.seconds + settings.keeps_s)
     whole = _whole(lanes[0][1], settings) if settings.fresh and lanes else None
     actions = step_actions(settings)
     trial = trial_task(actions, settings, () if whole is None else whole.picks)
     close = closing_task(settings)
-    pipeline_runs_of = []
+    pipelineruns = []
     for number, each in lanes:
         orders = _orders(plan, settings, run, number, expires)
         lane = LaneRun(orders, settings, close["metadata"]["name"])
         tasks = _units(each, settings, trial["metadata"]["name"], whole)
-        pipeline_runs_of.append(pipeline_runs(tasks, lane))
+        pipelineruns.append(pipeline_runs(tasks, lane))
     return Compiled(
         run=run,
         settings=settings,
         stepactions=list(actions.values()),
         tasks=[trial, close],
         account_and_roles=account_and_roles(settings),
-        claims=results_claims(settings, plan.experiment.name),
-        lanes=pipeline_runs_of,
+        claim=results_claim(settings, plan.experiment.name),
+        pipelineruns=pipelineruns,
     )
 
 
@@ -119,12 +118,11 @@ def _units(
 
 
 def _lanes(
-    plan: Plan, settings: Settings, trials: Iterable[Trial] | None
+    plan: Plan, settings: Settings, finished: AbstractSet[str]
 ) -> list[tuple[int, list[Trial]]]:
     """Give the trials that are missing, by lane; where every trial has its own site, in one."""
-    wanted = None if trials is None else {trial.id for trial in trials}
     lanes = [
-        (number, [t for t in map(plan.trial, lane.numbers()) if wanted is None or t.id in wanted])
+        (number, [t for t in map(plan.trial, lane.numbers()) if t.id not in finished])
         for number, lane in enumerate(plan.lanes)
     ]
     if settings.fresh:

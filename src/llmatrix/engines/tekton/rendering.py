@@ -51,8 +51,8 @@ def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
         STEP_ACTIONS: _text(compiled.stepactions, made, ["The eight steps."]),
         TASKS: _text(compiled.tasks, made, ["A trial, which is the eight steps; a lane's close."]),
     }
-    if compiled.claims:
-        written[CLAIM] = _text(compiled.claims, made, ["Where the records are kept."])
+    if compiled.claim is not None:
+        written[CLAIM] = _text([compiled.claim], made, ["Where the records are kept."])
     for name, run in _pipeline_runs(compiled).items():
         trials = "One lane, or a part of it. Applied again, it changes nothing: it runs once."
         written[name] = _text([run], made, [trials])
@@ -67,12 +67,12 @@ def commands(compiled: Compiled, folder: Path) -> list[str]:
     def place(name: str) -> str:
         return shlex.quote(str(folder / name))
 
-    claim = f"-f {place(CLAIM)} " if compiled.claims else ""
+    claim = f"-f {place(CLAIM)} " if compiled.claim is not None else ""
     if len(runs) == 1:
         start = f"{_APPLY} -f {place(runs[0])}"
     else:  # kubectl takes a folder, in which there is more, or one file at a time
         start = f"cat {shlex.quote(str(folder))}/pipelinerun-*.yaml | {_APPLY} -f -"
-    first = compiled.lanes[0][0]["metadata"]["name"]
+    first = compiled.pipelineruns[0][0]["metadata"]["name"]
     return [
         f"{_APPLY} -f {place(ROLES)}",
         f"{_APPLY} {claim}-f {place(STEP_ACTIONS)}",
@@ -83,10 +83,10 @@ def commands(compiled: Compiled, folder: Path) -> list[str]:
 
 
 def _pipeline_runs(compiled: Compiled) -> dict[str, Object]:
-    several = any(len(lane) > 1 for lane in compiled.lanes)
+    several = any(len(lane) > 1 for lane in compiled.pipelineruns)
     return {
         f"pipelinerun-{number:02d}{f'-{part:03d}' if several else ''}.yaml": run
-        for number, lane in enumerate(compiled.lanes)
+        for number, lane in enumerate(compiled.pipelineruns)
         for part, run in enumerate(lane)
     }
 
