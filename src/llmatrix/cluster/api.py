@@ -27,6 +27,7 @@ MANAGER: Final = "llmatrix"
 """Owner of the fields that we apply."""
 PAGE: Final = 250
 """Objects asked for at once."""
+_ONLY_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE_S: Final = 0.2
@@ -89,6 +90,17 @@ class Cluster:
         path = kind.path(namespace, name)
         response = self.call("GET", path, what=_told("read", kind, name, namespace), absent_ok=True)
         return None if response is None else orjson.loads(response.content)
+
+    def metadata(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
+        """Give only the metadata of an object: what a secret holds stays on the server."""
+        response = self.call(
+            "GET",
+            kind.path(namespace, name),
+            what=_told("read", kind, name, namespace),
+            absent_ok=True,
+            accept=_ONLY_METADATA,
+        )
+        return None if response is None else orjson.loads(response.content)["metadata"]
 
     def find(
         self,
@@ -354,6 +366,7 @@ class Cluster:
         document: Object | None = None,
         content_type: str = "application/json",
         absent_ok: bool = False,
+        accept: str = "application/json",
     ) -> Any:
         """Send one request, again while the server is away or busy.
 
@@ -364,7 +377,8 @@ class Cluster:
             ClusterFault: it was refused, or nobody answered for as long as we are patient.
         """
         content = None if document is None else orjson.dumps(document)
-        headers = {} if content is None else {"content-type": content_type}
+        headers = {"accept": accept}
+        headers |= {} if content is None else {"content-type": content_type}
         give_up = time.monotonic() + self.patience_s
         pause_s = _FIRST_PAUSE_S
         while True:

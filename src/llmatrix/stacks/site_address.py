@@ -49,6 +49,7 @@ class SiteAddress:
             labels.EXPERIMENT: label_value(self.experiment),
             labels.RUN: label_value(self.run),
             labels.SITE: self.name,
+            labels.HOME: self.home,
             labels.EXPIRES: str(self.expires),
         }
 
