@@ -46,10 +46,19 @@ class Endpoint:
         Raises:
             ValueError: not such a URL.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # brackets that do not close, a port that is no number
+            host = port = None
+        if not host or not port or url.rstrip("/") != f"http://{parts.netloc}" or "@" in url:
             raise ValueError(f"'{url}' is not a URL such as http://127.0.0.1:8000")
-        return cls(parts.hostname, parts.port, parts.netloc)
+        return cls(host, port, parts.netloc)
+
+    @property
+    def url(self) -> str:
+        """The base URL that it was made from."""
+        return f"http://{self.address}"
 
     def read(self, exposition: bytes, now: float) -> None:
         """Take the load from a scrape of the replica's ``/metrics``; what is missing stays."""

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import orjson
@@ -76,13 +77,28 @@ def announce(file: Path, document: Mapping[str, object]) -> None:
     Path(name).replace(file)
 
 
-def log_to_stderr() -> None:
-    """Log plain lines to standard error."""
+def log_to_stdout() -> None:
+    """Log plain lines to standard output, where a container's log is read."""
     logging.basicConfig(
         level=logging.INFO,
-        stream=sys.stderr,
+        stream=sys.stdout,
         format="%(asctime)s %(levelname)s %(message)s",
     )
+
+
+def end_as_first_process() -> None:
+    """Let SIGTERM end a program that is a container's first process, from now on.
+
+    The kernel gives process 1 no default actions: until the event loop takes the signal, it would
+    be lost, and the container would be killed only when its grace period is over.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    sys.exit(0)
 
 
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -128,7 +128,8 @@ def serve(**options: Any) -> None:
         tensor_parallel=options.pop("tensor_parallel_size"),
         **options,
     )
-    listening.log_to_stderr()
+    listening.log_to_stdout()
+    listening.end_as_first_process()
     try:
         engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
@@ -143,12 +144,22 @@ def serve(**options: Any) -> None:
 
 @command.command()
 @click.option("--config", required=True, help="An EndpointPickerConfig file, or 'none'.")
-@click.option("--servers-file", type=_FILE, required=True, help="What `serve --announce` writes.")
+@click.option(
+    "--servers-file",
+    type=_FILE,
+    help="What `serve --announce` writes; without it, POST /servers names the replicas.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--announce", type=_FILE, help="File to write when the router is ready.")
-def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
-    """Route requests to the replicas that a file names, following its changes."""
+def route(
+    config: str, servers_file: Path | None, host: str, port: int, announce: Path | None
+) -> None:
+    """Route requests to the replicas that a file names, following its changes.
+
+    Without a file they are those that `POST /servers` named last, as JSON:
+    {"servers": ["http://10.1.2.3:8000"]}. `GET /servers` tells them.
+    """
     from llmatrix.sim import listening, routing  # noqa: PLC0415
 
     picker = _picker(config)
@@ -163,7 +174,8 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
             stop=stop,
         )
 
-    listening.log_to_stderr()
+    listening.log_to_stdout()
+    listening.end_as_first_process()
     if announce is not None:
         announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:

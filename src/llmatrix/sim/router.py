@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from array import array
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from llmatrix.sim import http
+from llmatrix.sim import http, membership
 from llmatrix.sim.endpoint import Endpoint
 from llmatrix.sim.http import Connection, Request
 from llmatrix.sim.passage import Passage, onward
@@ -21,6 +22,7 @@ from llmatrix.sim.scoring import Incoming, PrefixCache, Profile
 from llmatrix.sim.scraping import scrape_for_ever
 from llmatrix.sim.upstream import Pool
 
+_LOG: Final = logging.getLogger(__name__)
 _GENERATE: Final = frozenset({"/v1/completions", "/v1/chat/completions"})
 _PASSED: Final = frozenset({"/v1/models", "/version"})
 _UNKNOWN: Final = "unknown"
@@ -31,6 +33,7 @@ class Router:
 
     Attributes:
         endpoints: the replicas that requests may go to.
+        follows: what says which these are, in words; empty when ``POST /servers`` does.
     """
 
     def __init__(self, config: PickerConfig, rng: random.Random | None = None) -> None:
@@ -41,6 +44,7 @@ class Router:
         self._pools: dict[Endpoint, Pool] = {}
         self._scrapes: dict[Endpoint, asyncio.Task[None]] = {}
         self._generation: object = None
+        self.follows = ""
         for _, scorer in self.profile.scorers:
             if isinstance(scorer, PrefixCache):
                 scorer.observe = self.metrics.observe_prefix
@@ -96,6 +100,8 @@ class Router:
                 return
             self.profile.reset()
             connection.reply(200, orjson.dumps({"success": True}))
+        elif path == "/servers":
+            self._servers(request, connection)
         elif path in _GENERATE:
             self._generate(request, connection)
         elif path in _PASSED and request.method == "GET":
@@ -104,6 +110,23 @@ class Router:
                 self._pass(request, connection, self._rng.choice(self.endpoints), _UNKNOWN)
         else:
             connection.fail(404, f"the router has nothing at {path}; replicas are asked directly")
+
+    def _servers(self, request: Request, connection: Connection) -> None:
+        if request.method == "POST":
+            if self.follows:
+                connection.fail(409, f"this router follows {self.follows}, not POST /servers")
+                return
+            try:
+                self.follow(membership.read(request.body))
+            except membership.NotAList as error:
+                connection.fail(400, str(error))
+                return
+            _LOG.info("%d replicas by POST /servers", len(self.endpoints))
+        elif request.method != "GET":
+            connection.fail(405, "/servers takes GET and POST")
+            return
+        urls = [endpoint.url for endpoint in self.endpoints]
+        connection.reply(200, orjson.dumps({"servers": urls}))
 
     def _generate(self, request: Request, connection: Connection) -> None:
         if request.method != "POST":

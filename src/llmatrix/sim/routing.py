@@ -1,4 +1,8 @@
-"""The router as a program: follows the file in which the model servers announce themselves."""
+"""The router as a program.
+
+It follows the file in which the model servers announce themselves; without one it has the replicas
+that ``POST /servers`` gave it last, and none before.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +25,31 @@ POLL_S: Final = 0.05
 async def route(
     config: PickerConfig,
     *,
-    servers_file: Path,
+    servers_file: Path | None,
     host: str,
     port: int,
     announce_file: Path | None,
     stop: asyncio.Event,
 ) -> None:
-    """Route to the replicas that ``servers_file`` names, following its changes, until ``stop``."""
+    """Route until ``stop``, following ``servers_file`` where there is one.
+
+    Raises:
+        OSError: the address cannot be listened at.
+    """
     router = Router(config)
     listener = Listener(router)
     seen: tuple[int, ...] | None = ()
     try:
-        seen = follow_file(router, servers_file, seen)
+        if servers_file is not None:
+            router.follows = str(servers_file)
+            seen = follow_file(router, servers_file, seen)
         url = await listener.open(host, port)
         if announce_file is not None:
             announce(announce_file, {"pid": os.getpid(), "router": url})
         _LOG.info("routing at %s", url)
+        if servers_file is None:
+            await stop.wait()
+            return
         while not stop.is_set():
             seen = follow_file(router, servers_file, seen)
             try:

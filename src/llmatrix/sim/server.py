@@ -110,6 +110,7 @@ async def serve(
         }
         if router is not None:
             routing = Router(router)
+            routing.follows = "the servers of its own process"
             routing.follow(urls)
             listener = Listener(routing)
             listeners.append(listener)
