@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -61,13 +62,22 @@ def take_down(
         Stopped: ``stop`` was set meanwhile.
     """
     with asking():
-        running = [*kinds, POD]
-        left = remove_all(site.cluster, site.namespace, site.selection(step), running, stop=stop)
+        left = remove_all(
+            site.cluster, site.namespace, site.selection(step), [*kinds, POD], stop=stop
+        )
     if left:
         raise StepFailure(
             f"what ran before for step {step} does not end: {'; '.join(left)}.",
             FailureClass.ENVIRONMENT,
         )
+
+
+def give_up(site: KubernetesSite, step: Step) -> None:
+    """Have all that runs for a step ended, without waiting for it and whatever comes of it."""
+    with contextlib.suppress(StepFailure), asking():
+        made = {(each.api_version, each.kind) for each in site.state().applied(step)}
+        kinds = [kind for kind in RUNNING if (kind.api_version, kind.name) in made]
+        remove_all(site.cluster, site.namespace, site.selection(step), [*kinds, POD], wait_s=0)
 
 
 def _placed(site: KubernetesSite, step: Step, document: Object) -> Object:

@@ -15,7 +15,7 @@ from llmatrix.cluster.kinds import DEPLOYMENT, EVENT, POD, Object
 from llmatrix.cluster.pods import Trouble
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.plan.step import Step
-from llmatrix.stacks import kubernetes_logs
+from llmatrix.stacks import kubernetes_logs, kubernetes_objects
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_removal import RUNNING
 from llmatrix.stacks.kubernetes_site import KubernetesSite
@@ -36,6 +36,32 @@ def of_step(site: KubernetesSite, step: Step) -> list[Object]:
     with asking():
         found = site.cluster.find(POD, site.namespace, site.selection(step))
     return sorted(found, key=_ordinal)
+
+
+def bring_up(
+    site: KubernetesSite,
+    step: Step,
+    documents: Sequence[Object],
+    count: int,
+    timeout_s: float,
+    stop: threading.Event,
+) -> list[Object]:
+    """Make these objects those of a step and give their ``count`` pods once all are ready.
+
+    What does not become ready is ended, so that it holds no accelerator that another could use.
+
+    Raises:
+        StepFailure: they cannot be made, or do not become ready.
+        Stopped: ``stop`` was set meanwhile.
+    """
+    ready: list[Object] = []
+    try:
+        kubernetes_objects.put(site, step, documents, stop)
+        ready = await_ready(site, step, count, timeout_s, stop)
+    finally:
+        if not ready:
+            kubernetes_objects.give_up(site, step)
+    return ready
 
 
 def await_ready(

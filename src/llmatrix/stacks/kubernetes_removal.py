@@ -58,9 +58,12 @@ def remove_all(
     kinds: Sequence[Kind],
     *,
     spare: Callable[[Object], bool] = lambda _: False,
+    wait_s: float = GOES_S,
     stop: threading.Event | None = None,
 ) -> list[str]:
     """Remove all objects of these kinds with these labels, and wait until they are gone.
+
+    Objects that one of them owns go with it; with ``wait_s`` 0 nothing is waited for.
 
     Returns:
         What could not be removed, in words.
@@ -83,8 +86,15 @@ def remove_all(
                     cluster.delete(kind, metadata["name"], namespace, uid=metadata["uid"])
         except Refused as error:
             refused[kind] = str(error)
-    until(lambda: not standing(), GOES_S, stop=stop, every_s=_EVERY_S)
-    return [*map(_told, standing()), *refused.values()]
+    left: list[Object] = []
+
+    def gone() -> bool:
+        left[:] = standing()
+        return not left
+
+    if wait_s > 0:
+        until(gone, wait_s, stop=stop, every_s=_EVERY_S)
+    return [*map(_told, left), *refused.values()]
 
 
 def _is_record(each: Object) -> bool:

@@ -93,9 +93,26 @@ class KubernetesSite:
 
     def clear(self) -> list[str]:
         with asking():
-            if self.address.own_namespace:
-                return kubernetes_namespace.remove(self.cluster, self.address)
+            if self.address.own_namespace and not kubernetes_namespace.stands(
+                self.cluster, self.address
+            ):
+                return []
             return kubernetes_removal.remove_site(self.cluster, self.address, self.state().kinds())
+
+    def remove(self) -> list[str]:
+        """Remove whatever stands here and the site itself, and see it gone.
+
+        Returns:
+            What could not be removed, in words. A namespace or a ConfigMap that is not this
+            site's is none of it.
+
+        Raises:
+            StepFailure: the cluster cannot be asked.
+        """
+        if not self.address.own_namespace:
+            return self.clear()
+        with asking():
+            return kubernetes_namespace.remove(self.cluster, self.address)
 
     def prepare(self, stop: threading.Event) -> None:
         """Make the site so that the other steps can work on it.

@@ -20,7 +20,6 @@ from llmatrix.sim import BEHAVIOUR
 from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks import (
     kubernetes_logs,
-    kubernetes_objects,
     kubernetes_pods,
     kubernetes_standing,
     simulated_objects,
@@ -113,13 +112,12 @@ class SimulatedPods:
         return _logs(on_kubernetes(site), _STEPS)
 
     def remove(self, site: Site) -> list[str]:
-        return site.clear()
+        return on_kubernetes(site).remove()
 
 
 def _apply_router(trial: Trial, site: KubernetesSite, stop: threading.Event) -> None:
     objects = simulated_objects.router(trial.treatment, site.address)
-    kubernetes_objects.put(site, Step.ROUTER, objects, stop)
-    kubernetes_pods.await_ready(site, Step.ROUTER, 1, _STARTUP_S, stop)
+    kubernetes_pods.bring_up(site, Step.ROUTER, objects, 1, _STARTUP_S, stop)
     servers = _server_urls(site.state())
     router = _router_url(site)
     if router is None or not until(
@@ -136,10 +134,8 @@ def _apply_router(trial: Trial, site: KubernetesSite, stop: threading.Event) -> 
 def _apply_server(trial: Trial, site: KubernetesSite, stop: threading.Event) -> None:
     stack = simulated_options.section(trial.treatment)
     objects = simulated_objects.servers(trial.treatment, site.address)
-    kubernetes_objects.put(site, Step.SERVER, objects, stop)
-    kubernetes_pods.await_ready(
-        site, Step.SERVER, stack.replicas, _STARTUP_S + stack.engine.startup, stop
-    )
+    timeout_s = _STARTUP_S + stack.engine.startup
+    kubernetes_pods.bring_up(site, Step.SERVER, objects, stack.replicas, timeout_s, stop)
     servers, model = _server_urls(site.state()), trial.treatment.model.name
     router = _router_url(site)
     if router is None:

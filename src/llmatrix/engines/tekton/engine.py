@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from llmatrix.cluster import facts
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
@@ -32,7 +33,8 @@ from llmatrix.engines.tekton.reading import (
     read_lane,
     why,
 )
-from llmatrix.engines.tekton.settings import Settings, resolved
+from llmatrix.engines.tekton.rights import check_rights
+from llmatrix.engines.tekton.settings import COMBINATIONS, Settings, resolved
 from llmatrix.engines.tekton.submit import check_namespace, live_runs, submit
 from llmatrix.errors import Detached, EnvironmentFault, FailureClass, UserError
 from llmatrix.plan.build import Plan
@@ -95,8 +97,16 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
         UserError: the plan cannot be run on a cluster.
         EnvironmentFault: the cluster is not fit, or we have no right to use it.
     """
-    settings = resolved(plan, namespace=cluster.namespace, image=default_image())
+    tekton = facts.tekton(cluster)
+    settings = resolved(
+        plan,
+        namespace=cluster.namespace,
+        image=default_image(),
+        combinations=COMBINATIONS if tekton is None else tekton.combinations,
+        openshift=cluster.serves(facts.SECURITY_CONTEXT_CONSTRAINTS),
+    )
     check_namespace(cluster, settings.namespace)
+    check_rights(cluster, settings)
     return Target(cluster, plan, settings)
 
 
