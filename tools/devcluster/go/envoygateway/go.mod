@@ -2,7 +2,7 @@ module github.com/llmatrix/llmatrix/tools/devcluster/go/envoygateway
 
 go 1.25.3
 
-// The version that Envoy Gateway's own go.mod names is not served by the module proxy.
+// The checksum database knows nothing of the version that Envoy Gateway's own go.mod names.
 require github.com/envoyproxy/go-control-plane/contrib v1.36.1-0.20260713214202-ca8ce173c36f // indirect
 
 require (
