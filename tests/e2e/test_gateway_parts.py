@@ -229,15 +229,17 @@ def test_a_picker_with_an_unknown_plugin_ends_and_says_so(namespace: Any, parts:
         *stack.picker("epp", parts.image("epp"), namespace.name, "pool", config, {}),
     )
 
-    def fallen(it: dict[str, Any]) -> bool:
-        statuses = [
-            status for one in it["items"] for status in one["status"].get("containerStatuses", ())
-        ]
-        return any(status["restartCount"] for status in statuses)
+    said = namespace.until(lambda it: bool(last_words(it)), "pods", "-l", "app=epp")
+    assert "plugin type 'queue-scorerx' is not found" in last_words(said)
 
-    namespace.until(fallen, "pods", "-l", "app=epp")
-    (epp,) = pods(namespace, "epp")
-    assert "plugin type 'queue-scorerx' is not found" in namespace.run("logs", epp, "--previous")
+
+def last_words(pods: dict[str, Any]) -> str:
+    """Give what the containers that ended said last."""
+    statuses = [
+        status for one in pods["items"] for status in one["status"].get("containerStatuses", ())
+    ]
+    states = [one[state] for one in statuses for state in ("state", "lastState")]
+    return "".join(one["terminated"]["message"] for one in states if "terminated" in one)
 
 
 @patient

@@ -115,6 +115,8 @@ def picker(
         "args": [f"--{flag}={value}" for flag, value in given.items()],
         "ports": [{"containerPort": PICKER_GRPC}, {"containerPort": PICKER_METRICS}],
         "readinessProbe": {**probe, "periodSeconds": 1},
+        # Why it ended is then in the pod's status, whatever becomes of the log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": RESTRICTED,
         "volumeMounts": [{"name": "config", "mountPath": "/config"}],
     }
