@@ -84,7 +84,7 @@ def install(kubectl: Kubectl, objects: Wanted) -> None:
     job = ("job", objects.certificates["metadata"]["name"], "-n", NAMESPACE)
     kubectl.run("delete", *job, "--ignore-not-found")
     kubectl.apply([objects.certificates])
-    kubectl.run("wait", *job, "--for=condition=complete", "--timeout=90s")
+    kubectl.run("wait", *job, "--for=condition=complete", "--timeout=300s")
     kubectl.apply(objects.rest)
 
 
