@@ -52,8 +52,8 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _provide(cache: Path) -> tuple[str, Path]:
-    base = os.environ.get("LLMATRIX_DEVCLUSTER_BASE") or _own_base_name()
-    name = f"{_NAME}:{_digest(base)}"
+    base = _base()
+    name = image_name()
     archive = cache / "images" / f"llmatrix-{name.rpartition(':')[2]}.tar"
     if archive.exists():
         return name, archive
@@ -73,6 +73,15 @@ def _provide(cache: Path) -> tuple[str, Path]:
         if former != archive:
             former.unlink()
     return name, archive
+
+
+def image_name() -> str:
+    """Give the name that the image of these sources has, built or not."""
+    return f"{_NAME}:{_digest(_base())}"
+
+
+def _base() -> str:
+    return os.environ.get("LLMATRIX_DEVCLUSTER_BASE") or _own_base_name()
 
 
 def _digest(base: str) -> str:
