@@ -14,8 +14,8 @@ def around(middle: float, spread: float = 1.0) -> Sample:
 CURVE = [(10.0, around(100)), (20.0, around(120)), (30.0, around(220)), (40.0, around(900))]
 
 
-def held(limit: float, **options: list[float]) -> HeldLoad:
-    found = highest_held_load(CURVE, limit, **options)
+def held(limit: float, overloaded: tuple[float, ...] = ()) -> HeldLoad:
+    found = highest_held_load(CURVE, limit, overloaded=overloaded)
     assert found is not None
     return found
 
@@ -52,9 +52,9 @@ def test_beyond_the_measured_loads_only_bounds_are_told() -> None:
 
 
 def test_an_overloaded_server_holds_nothing() -> None:
-    found = held(2000, overloaded=[40.0])
+    found = held(2000, overloaded=(40.0,))
     assert (found.load, found.low, found.high, found.at_least) == (30.0, 30.0, 40.0, False)
-    never = held(2000, overloaded=[5.0])
+    never = held(2000, overloaded=(5.0,))
     assert (never.load, never.high, never.judged) == (None, 5.0, False)
 
 

@@ -19,15 +19,16 @@ or so replicates that there are: its 95 % intervals of equal samples of three co
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from llmatrix.analysis.replicates import Estimate, student_t
 
-Unit = Hashable
-Sample = Mapping[Unit, float]
+Unit: TypeAlias = Any
+"""Whatever can be a key; a mapping is invariant in it, so a narrower type would fit nobody's."""
+Sample: TypeAlias = Mapping[Unit, float]
 
 MIN_UNITS = 2
 """Below two units a sample has no variance."""

@@ -107,5 +107,4 @@ def student_ts(confidence: float, degrees: NDArray[np.float64]) -> NDArray[np.fl
     """Give ``student_t`` for many degrees of freedom; the shape of ``degrees``."""
     from scipy.special import stdtrit  # noqa: PLC0415 - see student_t
 
-    quantiles: NDArray[np.float64] = stdtrit(degrees, 0.5 + confidence / 2)
-    return quantiles
+    return np.asarray(stdtrit(degrees, 0.5 + confidence / 2), dtype=np.float64)
