@@ -100,6 +100,22 @@ def _picker(value: str) -> PickerConfig:
     show_default=True,
     help="Seconds until a replica is ready, standing for loading weights.",
 )
+@click.option(
+    "--jitter",
+    type=click.FloatRange(0, 2),
+    default=0.0,
+    show_default=True,
+    help="How much steps vary: the standard deviation of the logarithm of their durations.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the jitter.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="TEXT",
+    help="'slow replica=1 factor=3', 'stall at=10 for=5' or 'crash at=30 for=10'; repeatable. "
+    "Seconds since all were ready.",
+)
 @click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
 def serve(**options: Any) -> None:
     """Serve replicas of a simulated model in one process.
@@ -107,13 +123,25 @@ def serve(**options: Any) -> None:
     They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
     prompts of token ids are taken as they are. Answers always have all the tokens asked for.
     """
-    from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
+    from llmatrix.sim import (  # noqa: PLC0415
+        faults,
+        latency,
+        listening,
+        presets,
+        scheduler,
+        server,
+    )
 
     router = options.pop("router_config")
     picker = None if router is None else _picker(router)
     if options["port"] and options["port"] + options["replicas"] > 65535:  # noqa: PLR2004
         raise click.UsageError("the ports after --port do not go far enough for all replicas")
+    try:
+        wrong = [faults.parse(text, options["replicas"]) for text in options.pop("faults")]
+    except faults.BadFault as error:
+        raise click.UsageError(f"--fault {error}") from None
     settings = server.Settings(
+        faults=tuple(wrong),
         limits=scheduler.Limits(
             *(
                 options.pop(name)

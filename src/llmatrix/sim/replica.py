@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ import orjson
 from llmatrix import __version__
 from llmatrix.sim import http, openai
 from llmatrix.sim.alarm import Alarms
+from llmatrix.sim.faults import Disturbance
 from llmatrix.sim.http import Connection, Request
 from llmatrix.sim.scheduler import Engine, Sequence, State, Step
 from llmatrix.sim.server_metrics import ServerMetrics
@@ -40,13 +42,21 @@ class Replica:
         ready: whether it has started; before that it answers 503.
     """
 
-    def __init__(self, model: str, engine: Engine, alarms: Alarms, max_model_len: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        engine: Engine,
+        alarms: Alarms,
+        max_model_len: int,
+        disturbance: Disturbance | None = None,
+    ) -> None:
         self.model = model
         self.engine = engine
         self.ready = False
         self.max_model_len = min(max_model_len, engine.capacity)
         self.metrics = ServerMetrics(model, engine)
         self._alarms = alarms
+        self._disturbance = disturbance or Disturbance()
         self._exchanges: dict[Sequence, _Exchange] = {}
         self._step: Step | None = None
         self._step_ends = 0.0
@@ -131,6 +141,21 @@ class Replica:
             if self._step is None or not self.engine.running:
                 self.metrics.snapshot(len(self.engine.waiting))
 
+    def start(self, now: float) -> None:
+        """Be ready from now on; faults are timed from here."""
+        self._disturbance.epoch = now
+        self.ready = True
+
+    def crash(self) -> None:
+        """Lose every sequence and the KV cache; whoever listens closes the connections."""
+        self.ready = False
+        for sequence in (*self.engine.running, *self.engine.waiting):
+            self.engine.abort(sequence)
+        self._exchanges.clear()
+        self._step = None
+        self.engine.forget_prefixes()
+        self.metrics.snapshot(0)
+
     # the engine's time
 
     def _begin(self, now: float) -> None:
@@ -143,12 +168,13 @@ class Replica:
         self._step = step
         self._left_waiting = len(self.engine.waiting)
         if step is not None:
-            self._step_ends = now + step.seconds
-            self._alarms.at(self._step_ends, self._end)
+            self._step_ends = self._disturbance.end(now, step.seconds)
+            if self._step_ends < math.inf:
+                self._alarms.at(self._step_ends, self._end)
 
     def _end(self) -> None:
         step, ends = self._step, self._step_ends
-        if step is None:
+        if step is None or ends > time.monotonic():  # of a replica that crashed meanwhile
             return
         told = self.engine.finish(step, ends)
         self.metrics.snapshot(self._left_waiting)

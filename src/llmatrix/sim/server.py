@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Final
 
 from llmatrix.sim import presets
 from llmatrix.sim.alarm import Alarms
+from llmatrix.sim.faults import Disturbance, Fault
 from llmatrix.sim.latency import kv_capacity, step_time
 from llmatrix.sim.listening import Listener, announce
 from llmatrix.sim.picker_config import PickerConfig
@@ -35,6 +38,8 @@ class Settings:
         kv_cache_tokens: tokens of one replica's KV cache; None for what the accelerator leaves.
         startup_seconds: how long replicas answer 503 before they are ready.
         announce: file that is written when all are ready.
+        jitter: standard deviation of the logarithm of steps' durations.
+        seed: of the jitter.
     """
 
     model: str
@@ -48,6 +53,9 @@ class Settings:
     max_model_len: int = 32768
     startup_seconds: float = 0.0
     announce: Path | None = None
+    jitter: float = 0.0
+    seed: int = 0
+    faults: tuple[Fault, ...] = ()
 
 
 def make_engines(settings: Settings) -> list[Engine]:
@@ -88,12 +96,20 @@ async def serve(
     loop = asyncio.get_running_loop()
     alarms = Alarms(loop)
     replicas = [
-        Replica(settings.model, engine, alarms, settings.max_model_len) for engine in engines
+        Replica(
+            settings.model,
+            engine,
+            alarms,
+            settings.max_model_len,
+            Disturbance(settings.faults, settings.jitter, settings.seed, index),
+        )
+        for index, engine in enumerate(engines)
     ]
     if replicas[0].max_model_len < settings.max_model_len:
         _LOG.info("sequences are limited to %d tokens: the KV cache", replicas[0].max_model_len)
     listeners = [Listener(replica) for replica in replicas]
     routing: Router | None = None
+    crashes: list[asyncio.Task[None]] = []
     try:
         urls = [
             await listener.open(settings.host, settings.port + index if settings.port else 0)
@@ -101,8 +117,14 @@ async def serve(
         ]
         if await _stopped_within(stop, settings.startup_seconds):
             return
+        now = time.monotonic()
         for replica in replicas:
-            replica.ready = True
+            replica.start(now)
+        crashes = [
+            asyncio.create_task(_crash(fault, replicas[fault.replica], listeners[fault.replica]))
+            for fault in settings.faults
+            if fault.kind == "crash"
+        ]
         document: dict[str, object] = {
             "pid": os.getpid(),
             "model": settings.model,
@@ -124,9 +146,24 @@ async def serve(
     finally:
         if routing is not None:
             routing.close()
+        for task in crashes:
+            task.cancel()
         for listener in listeners:
             listener.close()
         alarms.close()
+
+
+async def _crash(fault: Fault, replica: Replica, listener: Listener) -> None:
+    """Let a replica crash and, where the fault has an end, come back at the same address."""
+    await asyncio.sleep(fault.at)
+    replica.crash()
+    listener.close()
+    _LOG.warning("replica %d has crashed, as it was told to", fault.replica)
+    if fault.lasts < math.inf:
+        await asyncio.sleep(fault.lasts)
+        await listener.reopen()
+        replica.ready = True
+        _LOG.info("replica %d is back", fault.replica)
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
