@@ -14,10 +14,13 @@ from typing import Final
 
 from llmatrix.sim import presets
 from llmatrix.sim.alarm import Alarms
+from llmatrix.sim.disaggregation import Prefills
 from llmatrix.sim.faults import Disturbance, Fault
-from llmatrix.sim.latency import kv_capacity, step_time
+from llmatrix.sim.filtering import ROLE
+from llmatrix.sim.latency import KV_TRANSFER_BYTES_PER_S, kv_capacity, step_time
 from llmatrix.sim.listening import Listener, announce
-from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.membership import Membership
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.replica import Replica
 from llmatrix.sim.router import Router
 from llmatrix.sim.scheduler import Engine, Limits
@@ -40,6 +43,10 @@ class Settings:
         announce: file that is written when all are ready.
         jitter: standard deviation of the logarithm of steps' durations.
         seed: of the jitter.
+        role: of all replicas: prefill, decode or, empty, both.
+        prefill_replicas: how many of them prefill only; the others then decode.
+        kv_transfer_bandwidth: bytes per second with which a replica that decodes fetches KV
+            entries; None for what its accelerators' ports have.
     """
 
     model: str
@@ -56,6 +63,17 @@ class Settings:
     jitter: float = 0.0
     seed: int = 0
     faults: tuple[Fault, ...] = ()
+    role: str = ""
+    prefill_replicas: int = 0
+    kv_transfer_bandwidth: float | None = None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What each replica does: prefill, decode, or, empty, both."""
+        if not self.prefill_replicas:
+            return (self.role,) * self.replicas
+        decode = self.replicas - self.prefill_replicas
+        return ("prefill",) * self.prefill_replicas + ("decode",) * decode
 
 
 def make_engines(settings: Settings) -> list[Engine]:
@@ -95,6 +113,8 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     alarms = Alarms(loop)
+    roles = settings.roles
+    prefills = _prefills(settings)
     replicas = [
         Replica(
             settings.model,
@@ -102,6 +122,7 @@ async def serve(
             alarms,
             settings.max_model_len,
             Disturbance(settings.faults, settings.jitter, settings.seed, index),
+            prefills if roles[index] == "decode" else None,
         )
         for index, engine in enumerate(engines)
     ]
@@ -125,15 +146,18 @@ async def serve(
             for fault in settings.faults
             if fault.kind == "crash"
         ]
+        labels = {url: {ROLE: role} for url, role in zip(urls, roles, strict=True) if role}
         document: dict[str, object] = {
             "pid": os.getpid(),
             "model": settings.model,
             "servers": urls,
         }
+        if labels:
+            document["labels"] = labels
         if router is not None:
             routing = Router(router)
             routing.follows = "the servers of its own process"
-            routing.follow(urls)
+            routing.follow(Membership(tuple(urls), labels))
             listener = Listener(routing)
             listeners.append(listener)
             port = settings.port + settings.replicas if settings.port else 0
@@ -150,7 +174,14 @@ async def serve(
             task.cancel()
         for listener in listeners:
             listener.close()
+        prefills.close()
         alarms.close()
+
+
+def _prefills(settings: Settings) -> Prefills:
+    model = presets.model(settings.model)
+    bandwidth = settings.kv_transfer_bandwidth or KV_TRANSFER_BYTES_PER_S * settings.tensor_parallel
+    return Prefills(model.kv_bytes_per_token, bandwidth)
 
 
 async def _crash(fault: Fault, replica: Replica, listener: Listener) -> None:
