@@ -17,6 +17,7 @@ import httpx2 as httpx
 import orjson
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 
 from llmatrix.cluster.faults import AlreadyThere, ClusterFault, Unreachable, fault
@@ -49,6 +50,8 @@ class Cluster:
         self.namespace = config.namespace
         self.context = config.context_name or "in-cluster"
         self.patience_s = patience_s
+        if config.user is None:  # as behind `kubectl proxy`; lightkube would fail on it
+            config = config._replace(user=User())
         self._http = Client(config, ConnectionParams(timeout=_TIMEOUT))
         self._discovered: dict[tuple[str, str], Kind] = {}
 
@@ -264,6 +267,36 @@ class Cluster:
                 return ""
             raise
         return "" if response is None else response.content.decode(errors="replace")
+
+    @contextmanager
+    def log_stream(
+        self, pod: str, namespace: str, container: str, *, since: str = ""
+    ) -> Iterator[Iterator[str]]:
+        """Follow a container's log: lines, each with its time in front, until the stream closes.
+
+        Args:
+            pod: name of it.
+            namespace: that it is in.
+            container: of the pod.
+            since: time (RFC 3339) from which on; lines of that second come again.
+
+        Raises:
+            ClusterFault: status 404 where there is no such pod, 400 before the container began.
+            Unreachable: the connection broke.
+        """
+        params = {"container": container, "follow": "true", "timestamps": "true"}
+        params |= {"sinceTime": since} if since else {}
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        what = f"follow the log of pod {namespace}/{pod}"
+        timeout = httpx.Timeout(10.0, read=None)
+        try:
+            with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise fault(f"cannot {what}", response.status_code, _json(response))
+                yield response.iter_lines()
+        except httpx.HTTPError as error:
+            raise Unreachable(f"cannot {what}: {_words(error)}") from error
 
     def through_pod(
         self,
