@@ -29,7 +29,7 @@ from llmatrix.cli.main import llmatrix
 from llmatrix.engines.tekton import roles, submitter
 from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
-from llmatrix.spec import base, experiment, stacks, units, workloads
+from llmatrix.spec import base, cluster, experiment, stacks, units, workloads
 from llmatrix.stacks import site_rights
 
 FOLDER: Final = Path(__file__).parent
@@ -50,7 +50,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, stacks, workloads)
+    for module in (experiment, cluster, stacks, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -76,6 +76,8 @@ _BELOW: Final[Mapping[str, str]] = {
     "Replicates": "[section](#replicates)",
     "Slo": "[section](#slo)",
     "Run": "[section](#run)",
+    "Cluster": "[section](#runcluster)",
+    "SecretKey": "[key of a secret](#runcluster)",
     "Budget": "[section](#runbudget)",
     "Results": "[section](#results)",
     "OpenLoop": "[open loop](#workloadload)",
