@@ -192,6 +192,22 @@ def test_a_label_arrives_literally_in_a_chain(renderer: Renderer, ending: Ending
     assert levels == {"workload.output_len": nasty}
 
 
+def test_namespaced_no_right_in_the_cluster_is_needed(
+    renderer: Renderer, namespace: Any, ending: Ending
+) -> None:
+    run = {"cluster": {"namespaced": True}}
+    commands = renderer.render(matrix={"workload.output_len": [4]}, run=run)
+    roles = yaml.safe_load_all((renderer.folder / "out/roles.yaml").read_text())
+    assert {each["kind"] for each in roles} == {"ServiceAccount", "Role", "RoleBinding"}
+    for command in commands[:-1]:
+        renderer.say(command)
+    (made,) = namespace.get("pipelineruns")["items"]
+    assert ending(renderer.ended(made))["status"] == "True"
+    assert len(renderer.measured(made)) == 1
+    kinds = "deployments,statefulsets,services,configmaps,leases"
+    assert namespace.get(kinds, "-l", "llmatrix.dev/site")["items"] == []
+
+
 def test_segments_of_a_lane_let_one_another_go(
     renderer: Renderer, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
