@@ -17,6 +17,7 @@ import httpx2 as httpx
 import orjson
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 
 from llmatrix.cluster.faults import AlreadyThere, ClusterFault, Unreachable, fault
@@ -51,6 +52,8 @@ class Cluster:
         self.namespace = config.namespace
         self.context = config.context_name or "in-cluster"
         self.patience_s = patience_s
+        if config.user is None:  # as behind `kubectl proxy`; lightkube would fail on it
+            config = config._replace(user=User())
         self._http = Client(config, ConnectionParams(timeout=_TIMEOUT))
         self._discovered: dict[tuple[str, str], Kind] = {}
 

@@ -30,6 +30,7 @@ _NO_SUCH_IMAGE: Final = re.compile(
     r"|no match for platform",
     re.IGNORECASE,
 )
+_NO_SUCH_REGISTRY: Final = "no such host"
 _NO_SUCH_PROGRAM: Final = re.compile(
     r"no such file or directory|executable file not found|permission denied", re.IGNORECASE
 )
@@ -147,10 +148,11 @@ def _waiting(pod: Object, status: Object, about: str) -> Trouble | None:
     why = sentence(_BACK_OFF.sub("", message)) or "no more is told"
     if reason in _PULLING:
         absent = bool(_NO_SUCH_IMAGE.search(message))
+        user = absent or _NO_SUCH_REGISTRY in message
         patience_s = 0.0 if absent else _PULL_AGAIN_S
         told = f"{image} cannot be pulled: {why}"
         # One reason for all: a back-off comes and goes between two tries to pull.
-        return Trouble(about, "ErrImagePull", told, _blame(user=absent), patience_s)
+        return Trouble(about, "ErrImagePull", told, _blame(user=user), patience_s)
     found = None
     if reason == "InvalidImageName":
         found = Trouble(about, reason, f"{image} has no valid name: {why}", FailureClass.USER)
