@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
@@ -28,13 +28,6 @@ too short for a long PipelineRun."""
 _PLAIN: Final = re.compile(r"(?!(?i:[yn])$)[A-Za-z][^\n]*")
 """Texts that no reader takes for a number or a truth value. Go's takes `12e34567` for a number, and
 `y` for true, which Python's does not."""
-_Dumper: Final[type[yaml.SafeDumper]] = (
-    yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
-)
-
-
-class _Quoting(_Dumper):
-    """Writes YAML that kubectl reads as it was meant."""
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -42,7 +35,15 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Quoting.add_representer(str, _text_node)
+def _quoting() -> type[yaml.SafeDumper]:
+    """Make a writer of YAML that kubectl reads as it was meant; libyaml's where there is one."""
+    base = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+    dumper = cast("type[yaml.SafeDumper]", type("Quoting", (base,), {}))
+    dumper.add_representer(str, _text_node)
+    return dumper
+
+
+_DUMPER: Final = _quoting()
 
 
 def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
@@ -113,5 +114,5 @@ def _pipeline_runs(compiled: Compiled) -> dict[str, Object]:
 def _text(objects: Sequence[Object], made: str, comments: Sequence[str]) -> str:
     head = "".join(f"{line}\n" for line in (made, *(f"# {each}" for each in comments)))
     return head + yaml.dump_all(
-        objects, Dumper=_Quoting, sort_keys=False, width=100, allow_unicode=True
+        objects, Dumper=_DUMPER, sort_keys=False, width=100, allow_unicode=True
     )
