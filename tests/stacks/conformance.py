@@ -263,4 +263,3 @@ def test_stopping_an_apply_leaves_no_server(rig: Rig) -> None:
     assert until(lambda: not rig.running(), 30.0)
     assert rig.recorded() == 0
     assert rig.stack.remove(rig.site) == []
-
