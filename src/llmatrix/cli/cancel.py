@@ -66,6 +66,4 @@ def _tell(ending: Ending, name: str, home: str, took_s: float) -> None:
         return
     told = f"{ending.ended} ended, {ending.dropped} dropped, {ending.removed} removed"
     seen = " that you may see" if ending.unseen else ""
-    click.echo(
-        f"{name}: PipelineRuns: {told}; after {took_s:.0f} s nothing{seen} stands any more"
-    )
+    click.echo(f"{name}: PipelineRuns: {told}; after {took_s:.0f} s nothing{seen} stands any more")

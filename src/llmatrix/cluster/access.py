@@ -6,6 +6,8 @@ Every account may ask about itself.)
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,12 +33,14 @@ class Right:
         group: of the resource; "" for the core.
         resource: plural, with its subresource (``pods/log``).
         namespace: in which; "" for the whole cluster.
+        name: of the one object that it is about; "" for all.
     """
 
     verb: str
     group: str
     resource: str
     namespace: str = ""
+    name: str = ""
 
     @property
     def qualified(self) -> str:
@@ -47,7 +51,8 @@ class Right:
     def __str__(self) -> str:
         """Say it in words: ``create pipelineruns.tekton.dev in namespace bench``."""
         where = f"in namespace {self.namespace}" if self.namespace else "in the cluster"
-        return f"{self.verb} {self.qualified} {where}"
+        which = f" '{self.name}'" if self.name else ""
+        return f"{self.verb} {self.qualified}{which} {where}"
 
 
 def rights(kind: Kind, verbs: str, namespace: str = "", below: str = "") -> list[Right]:
@@ -58,16 +63,14 @@ def rights(kind: Kind, verbs: str, namespace: str = "", below: str = "") -> list
 
 
 def rights_of(rules: Iterable[Mapping[str, Any]], namespace: str = "") -> list[Right]:
-    """Give the rights that the ``rules`` of a Role or ClusterRole grant, in a namespace or all.
-
-    Rules about objects of certain names, and wildcards, are not told apart from others.
-    """
+    """Give the rights that the ``rules`` of a Role or ClusterRole grant, in a namespace or all."""
     return [
-        Right(verb, group, resource, namespace)
+        Right(verb, group, resource, namespace, name)
         for rule in rules
         for group in rule.get("apiGroups", ("",))
         for resource in rule.get("resources", ())
         for verb in rule["verbs"]
+        for name in rule.get("resourceNames") or ("",)
     ]
 
 
@@ -96,23 +99,25 @@ def account_name(cluster: Cluster) -> str:
     return str(orjson.loads(response.content)["status"]["userInfo"]["username"])
 
 
-def grants(missing: Iterable[Right], account: str, name: str = "llmatrix") -> list[str]:
+def grants(missing: Iterable[Right], account: str, name: str = "llmatrix") -> dict[str, str]:
     """Write the kubectl commands by which an administrator grants what is missing.
 
-    One role for each resource and place, since kubectl makes no role of several rules.
+    Returns:
+        Resource and place in words to the command: kubectl makes no role of several rules.
     """
-    by_place: dict[tuple[str, str], list[str]] = {}
+    by_place: dict[tuple[str, str, str], list[str]] = {}
     for right in missing:
-        by_place.setdefault((right.namespace, right.qualified), []).append(right.verb)
-    return [
-        _grant(f"{name}-{qualified.partition('.')[0].replace('/', '-')}", place, verbs, account)
+        place = (right.qualified, right.namespace, right.name)
+        by_place.setdefault(place, []).append(right.verb)
+    return {
+        str(Right(", ".join(verbs), "", *place)): _grant(name, place, verbs, account)
         for place, verbs in by_place.items()
-        for qualified in place[1:]
-    ]
+    }
 
 
-def _grant(name: str, place: tuple[str, str], verbs: list[str], account: str) -> str:
-    namespace, qualified = place
+def _grant(stem: str, place: tuple[str, str, str], verbs: list[str], account: str) -> str:
+    qualified, namespace, only = place
+    name = f"{stem}-{re.sub('[^a-z]', '-', qualified)}"
     role, binding, where = (
         ("role", "rolebinding", f" -n {namespace}")
         if namespace
@@ -122,11 +127,12 @@ def _grant(name: str, place: tuple[str, str], verbs: list[str], account: str) ->
     subject = (
         f"--serviceaccount={account.removeprefix(prefix)}"
         if account.startswith(prefix)
-        else f"--user={account}"
+        else f"--user={shlex.quote(account)}"
     )
+    objects = f" --resource-name={only}" if only else ""
     return (
-        f"kubectl create {role} {name}{where} --verb={','.join(verbs)} --resource={qualified} && "
-        f"kubectl create {binding} {name}{where} --{role}={name} {subject}"
+        f"kubectl create {role} {name}{where} --verb={','.join(verbs)} --resource={qualified}"
+        f"{objects} && kubectl create {binding} {name}{where} --{role}={name} {subject}"
     )
 
 
@@ -135,6 +141,7 @@ def _allowed(cluster: Cluster, right: Right, account: str | None) -> bool:
     attributes = {"verb": right.verb, "group": right.group, "resource": plural}
     attributes |= {"subresource": below} if below else {}
     attributes |= {"namespace": right.namespace} if right.namespace else {}
+    attributes |= {"name": right.name} if right.name else {}
     spec: Object = {"resourceAttributes": attributes}
     document: Object = {"apiVersion": "authorization.k8s.io/v1", "spec": spec}
     if account is None:

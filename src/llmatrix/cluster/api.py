@@ -268,6 +268,36 @@ class Cluster:
             raise
         return "" if response is None else response.content.decode(errors="replace")
 
+    @contextmanager
+    def log_stream(
+        self, pod: str, namespace: str, container: str, *, since: str = ""
+    ) -> Iterator[Iterator[str]]:
+        """Follow a container's log: lines, each with its time in front, until the stream closes.
+
+        Args:
+            pod: name of it.
+            namespace: that it is in.
+            container: of the pod.
+            since: time (RFC 3339) from which on; lines of that second come again.
+
+        Raises:
+            ClusterFault: status 404 where there is no such pod, 400 before the container began.
+            Unreachable: the connection broke.
+        """
+        params = {"container": container, "follow": "true", "timestamps": "true"}
+        params |= {"sinceTime": since} if since else {}
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        what = f"follow the log of pod {namespace}/{pod}"
+        timeout = httpx.Timeout(10.0, read=None)
+        try:
+            with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise fault(f"cannot {what}", response.status_code, _json(response))
+                yield response.iter_lines()
+        except httpx.HTTPError as error:
+            raise Unreachable(f"cannot {what}: {_words(error)}") from error
+
     def through_pod(
         self,
         pod: str,

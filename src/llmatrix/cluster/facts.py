@@ -37,6 +37,9 @@ SECURITY_CONTEXT_CONSTRAINTS: Final = Kind(
     namespaced=False,
 )
 """Served by OpenShift only."""
+COMBINATIONS_SETTING: Final = "default-max-matrix-combinations-count"
+COMBINATIONS: Final = 256
+"""Tekton's own default for it."""
 _ENFORCE: Final = "pod-security.kubernetes.io/enforce"
 _DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 _ACCELERATORS: Final = (
@@ -86,6 +89,12 @@ class Tekton:
     version: str
     flags: Mapping[str, str] | None
     defaults: Mapping[str, str] | None
+
+    @property
+    def combinations(self) -> int:
+        """Most combinations that it allows in one matrix."""
+        told = (self.defaults or {}).get(COMBINATIONS_SETTING, "")
+        return int(told) if told.isdigit() and int(told) else COMBINATIONS
 
 
 @dataclass(frozen=True, slots=True)

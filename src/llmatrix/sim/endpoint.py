@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ class Endpoint:
         block_size, blocks: of its KV cache; 0 while unknown.
         updated: time of the last scrape on ``time.monotonic``; 0 before it.
         active: requests in flight through this router.
+        labels: as Kubernetes has them; filters look at them.
         requests, errors: how many were sent there, and how many of those failed on the way.
     """
 
@@ -38,9 +40,10 @@ class Endpoint:
     active: int = 0
     requests: int = 0
     errors: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, url: str) -> Endpoint:
+    def at(cls, url: str, labels: Mapping[str, str] | None = None) -> Endpoint:
         """Make the endpoint of a URL such as ``http://127.0.0.1:8000``.
 
         Raises:
@@ -53,7 +56,7 @@ class Endpoint:
             host = port = None
         if not host or not port or url.rstrip("/") != f"http://{parts.netloc}" or "@" in url:
             raise ValueError(f"'{url}' is not a URL such as http://127.0.0.1:8000")
-        return cls(host, port, parts.netloc)
+        return cls(host, port, parts.netloc, labels=labels or {})
 
     @property
     def url(self) -> str:

@@ -35,6 +35,7 @@ class Listener:
         self._application = application
         self._connections: set[Connection] = set()
         self._server: asyncio.AbstractServer | None = None
+        self._address = ("", 0)
 
     async def open(self, host: str, port: int) -> str:
         """Listen; give the URL under which this machine reaches it.
@@ -52,6 +53,7 @@ class Listener:
             sock.close()
             raise
         bound = sock.getsockname()[1]
+        self._address = (host, bound)
         self._server = await loop.create_server(
             lambda: Connection(self._application, self._connections), sock=sock, backlog=_BACKLOG
         )
@@ -59,6 +61,14 @@ class Listener:
         return (
             f"http://[{reachable}]:{bound}" if ":" in reachable else f"http://{reachable}:{bound}"
         )
+
+    async def reopen(self) -> str:
+        """Listen again where it did before ``close``.
+
+        Raises:
+            OSError: somebody else took the address meanwhile.
+        """
+        return await self.open(*self._address)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""

@@ -14,8 +14,10 @@ from typing import Final
 
 import orjson
 
+from llmatrix.sim import membership
 from llmatrix.sim.listening import Listener, announce
-from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.membership import Membership
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.router import Router
 
 _LOG: Final = logging.getLogger(__name__)
@@ -74,19 +76,15 @@ def follow_file(router: Router, file: Path, seen: tuple[int, ...] | None) -> tup
         now = None
     if now == seen:
         return seen
-    urls: list[str] = []
+    members = Membership()
     generation = None
     if now is not None:
         try:
             document = orjson.loads(file.read_bytes())
-            urls = [str(url) for url in document["servers"]]
             generation = document.get("pid")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _LOG.warning("%s is no announcement of servers: %r", file, error)
-    try:
-        router.follow(urls, generation)
-    except ValueError as error:
-        _LOG.warning("%s: %s", file, error)
-        router.follow([], generation)
-    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(urls) or "none")
+            members = membership.of_document(document)
+        except (OSError, ValueError, AttributeError) as error:
+            _LOG.warning("%s is no announcement of servers: %s", file, error)
+    router.follow(members, generation)
+    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(members.urls) or "none")
     return now

@@ -100,9 +100,10 @@ def cancel(
         say(f"taking down what still stands: {', '.join(ending.sites)}")
         pieces = [piece for site in found.sites for piece in site.pieces]
         ending.left += remove(cluster, pieces, _until(give_up), stop=stop)
-    if runs and not keep_runs:
-        say(f"removing {_counted(len(runs))}")
-        _remove_runs(cluster, home, runs, ending, give_up, stop)
+    begun = [run for run in runs if run.phase is not Phase.PENDING]
+    if begun and not keep_runs:
+        say(f"removing {_counted(len(begun))}")
+        _remove_runs(cluster, home, begun, ending, give_up, stop)
     ending.claims += _claims(cluster, home, selection)
     return ending
 

@@ -8,24 +8,30 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, Object
 from llmatrix.engines.tekton.objects import hashed, made
 from llmatrix.engines.tekton.settings import Claim, Settings
+from llmatrix.results.claim import IMAGE
 
 COMPONENT: Final = "results"
 
 
 def results_claim(settings: Settings, experiment: str) -> Object | None:
-    """Make the claim, if it is ours to make.
+    """Make the claim, if there is one, and it is ours to make.
 
     It never expires: what is in it is what the experiment is for.
     """
     claim = settings.claim
     if claim is None or not claim.made:
         return None
-    spec = _spec(claim)
     extra = {labels.EXPERIMENT: experiment, labels.COMPONENT: COMPONENT}
     begun = made(
-        PERSISTENT_VOLUME_CLAIM, claim.name, settings.namespace, spec=hashed(spec), extra=extra
+        PERSISTENT_VOLUME_CLAIM,
+        claim.name,
+        settings.namespace,
+        # Whatever size and mode it once had, it is the same claim, and its records are wanted.
+        spec=hashed([settings.namespace, claim.name]),
+        extra=extra,
+        annotations={IMAGE: settings.image},
     )
-    return {**begun, "spec": spec}
+    return {**begun, "spec": _spec(claim)}
 
 
 def _spec(claim: Claim) -> dict[str, Any]:

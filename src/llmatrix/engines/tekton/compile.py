@@ -1,4 +1,4 @@
-"""A plan as objects of a cluster. Pure: the same plan and settings give the same objects."""
+"""A plan as objects of a cluster. The same plan, settings and moment give the same objects."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from llmatrix.engines.tekton.stepactions import step_actions
 from llmatrix.engines.tekton.task import closing_task, trial_task
 from llmatrix.plan.build import Plan
 from llmatrix.plan.digest import canonical
+from llmatrix.plan.document import encode_trials
 from llmatrix.plan.trial import Trial
 from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
 from llmatrix.steps.lane_orders import LaneOrders
@@ -40,7 +41,7 @@ class Compiled:
         tasks: the Task of a trial, and the one that closes a lane.
         account_and_roles: the account of the steps, and its rights.
         claim: for the records, where one is to be made.
-        pipelineruns: for each lane its segments, in their order; all but the first wait.
+        pipelineruns: of each lane, in their order; all but the first wait.
     """
 
     run: str
@@ -76,17 +77,15 @@ def compiled(
     lanes = _lanes(plan, settings, finished)
     run = _run_id(lanes, settings, plan.experiment.name, again)
     expires = round(now + plan.estimate.seconds + settings.keeps_s)
-    whole = factorial(lanes[0][1], settings.combinations) if settings.fresh and lanes else None
-    if whole is not None and len(units.encode_trials(lanes[0][1])) > units.LONGEST_DOCUMENT:
-        whole = None
+    whole = _whole(lanes[0][1], settings) if settings.fresh and lanes else None
     actions = step_actions(settings)
     trial = trial_task(actions, settings, () if whole is None else whole.picks)
     close = closing_task(settings)
     pipelineruns = []
-    for number, trials in lanes:
+    for number, each in lanes:
         orders = _orders(plan, settings, run, number, expires)
         lane = LaneRun(orders, settings, close["metadata"]["name"])
-        tasks = _units(trials, settings, trial["metadata"]["name"], whole)
+        tasks = _units(each, settings, trial["metadata"]["name"], whole)
         pipelineruns.append(pipeline_runs(tasks, lane))
     return Compiled(
         run=run,
@@ -97,6 +96,14 @@ def compiled(
         claim=results_claim(settings, plan.experiment.name),
         pipelineruns=pipelineruns,
     )
+
+
+def _whole(trials: Sequence[Trial], settings: Settings) -> Factorial | None:
+    """Recognise trials that a native matrix of plain params can say, in one document."""
+    found = factorial(trials, settings.combinations)
+    if found is None or len(encode_trials(trials)) > units.LONGEST_DOCUMENT:
+        return None
+    return found
 
 
 def _units(
@@ -119,8 +126,8 @@ def _lanes(
         for number, lane in enumerate(plan.lanes)
     ]
     if settings.fresh:
-        lanes = [(0, [trial for _, trials in lanes for trial in trials])]
-    return [(number, trials) for number, trials in lanes if trials]
+        lanes = [(0, [trial for _, each in lanes for trial in each])]
+    return [(number, each) for number, each in lanes if each]
 
 
 def _run_id(

@@ -13,18 +13,30 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from llmatrix.cluster import facts
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
+from llmatrix.cluster.naming import short_hash
 from llmatrix.cluster.watching import Seen, Wanted, following
 from llmatrix.engines.protocol import Orders
+from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.collect import Collector
-from llmatrix.engines.tekton.compile import compile_plan
+from llmatrix.engines.tekton.compile import compiled
 from llmatrix.engines.tekton.leaving import leave
 from llmatrix.engines.tekton.progress import Progress
-from llmatrix.engines.tekton.reading import Cause, LaneRun, Phase, TrialState, read_lane, why
-from llmatrix.engines.tekton.settings import Settings, resolved
-from llmatrix.engines.tekton.submit import live_runs, of_experiment, submit
-from llmatrix.errors import Detached, EnvironmentFault, FailureClass
+from llmatrix.engines.tekton.reading import (
+    Cause,
+    LaneRun,
+    Phase,
+    TrialState,
+    ended,
+    read_lane,
+    why,
+)
+from llmatrix.engines.tekton.rights import check_rights
+from llmatrix.engines.tekton.settings import COMBINATIONS, Settings, resolved
+from llmatrix.engines.tekton.submit import check_namespace, live_runs, submit
+from llmatrix.errors import Detached, EnvironmentFault, FailureClass, UserError
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
@@ -63,6 +75,11 @@ class TektonEngine:
     def run(
         self, plan: Plan, store: Store, orders: Orders, *, tell: Watch, stop: threading.Event
     ) -> None:
+        if orders.keep:
+            raise UserError(
+                "--keep is for this machine: on a cluster the last task of each PipelineRun takes "
+                "its site down; leave --keep out"
+            )
         with Cluster.connect() as cluster:
             target = aim(cluster, plan)
             source = _source(target)
@@ -80,22 +97,47 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
         UserError: the plan cannot be run on a cluster.
         EnvironmentFault: the cluster is not fit, or we have no right to use it.
     """
-    from llmatrix.engines.tekton.doctor import hold_fit  # noqa: PLC0415 - only when it starts
-
-    settings = resolved(plan, namespace=cluster.namespace, image=default_image())
-    settings = hold_fit(cluster, settings)
+    tekton = facts.tekton(cluster)
+    settings = resolved(
+        plan,
+        namespace=cluster.namespace,
+        image=default_image(),
+        combinations=COMBINATIONS if tekton is None else tekton.combinations,
+        openshift=cluster.serves(facts.SECURITY_CONTEXT_CONSTRAINTS),
+    )
+    check_namespace(cluster, settings.namespace)
+    check_rights(cluster, settings)
     return Target(cluster, plan, settings)
 
 
 def start(target: Target, trials: list[Trial]) -> int:
     """Submit trials; give how many PipelineRuns that made.
 
+    A submission that was cut short is gone on with: the same trials, while the same PipelineRuns
+    have ended, are the same submission, and what it made is adopted.
+
     Raises:
+        UserError: the plan asks for what a cluster cannot do.
         ClusterFault: the cluster refused something.
     """
-    compiled = compile_plan(target.plan, target.settings, trials)
-    submit(target.cluster, target.settings, compiled)
-    return sum(len(lane) for lane in compiled.lanes)
+    wanted = {trial.id for trial in trials}
+    before = [each["metadata"]["name"] for each in pipeline_runs(target) if ended(each)]
+    made = compiled(
+        target.plan,
+        target.settings,
+        now=time.time(),
+        finished={trial.id for trial in target.plan} - wanted,
+        again=short_hash(*sorted(before)) if before else "",
+    )
+    submit(target.cluster, made)
+    return sum(len(lane) for lane in made.pipelineruns)
+
+
+def pipeline_runs(target: Target) -> list[Object]:
+    """Give the experiment's PipelineRuns, those that have ended too."""
+    return target.cluster.find(
+        PIPELINE_RUN, target.settings.namespace, of_experiment(target.experiment)
+    )
 
 
 def under_way(target: Target) -> int:
@@ -144,21 +186,15 @@ class _Run:
                 break
             if turn and self._hopeless(missing):
                 break
-            before = {each["metadata"]["name"] for each in self._pipeline_runs()}
+            before = {each["metadata"]["name"] for each in pipeline_runs(target)}
             start(target, missing)
-            started = {each["metadata"]["name"] for each in self._pipeline_runs()} - before
+            started = {each["metadata"]["name"] for each in pipeline_runs(target)} - before
             self._follow(started)
         self._give_up_on(self._missing())
-        leave(target, self.tell, keep=self.orders.keep)
+        leave(target.cluster, target.settings, target.experiment, self.tell)
 
     def _missing(self) -> list[Trial]:
         return [t for t in self.progress.trials.values() if t.id not in self.progress.ended]
-
-    def _pipeline_runs(self) -> list[Object]:
-        settings = self.target.settings
-        return self.target.cluster.find(
-            PIPELINE_RUN, settings.namespace, of_experiment(self.target.experiment)
-        )
 
     def _follow(self, names: set[str]) -> None:
         """Follow PipelineRuns until all have ended, and collect what their trials left.

@@ -49,7 +49,7 @@ def factorial(trials: Sequence[Trial], limit: int) -> Factorial | None:
     if len(levels[-1]) == 1:  # one replicate is none
         paths, levels = paths[:-1], levels[:-1]
     whole = math.prod(map(len, levels)) == len(rows) == len({tuple(row.values()) for row in rows})
-    names = [_param(path) for path in paths]
+    names = [param_name(path) for path in paths]
     distinct = len({name.lower() for name in names}) == len(names) and not _TAKEN & set(names)
     if not whole or not distinct or not all(safe(label) for each in levels for label in each):
         return None
@@ -60,6 +60,6 @@ def _row(trial: Trial) -> dict[str, str]:
     return {**trial.levels, REPLICATE: replicate(trial)}
 
 
-def _param(path: str) -> str:
+def param_name(path: str) -> str:
     """Name a param for a factor; dots would need another way of writing the reference."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", path)

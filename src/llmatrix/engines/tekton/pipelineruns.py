@@ -133,9 +133,7 @@ def _pipeline_run(
     return {**_begun(name, asked, trials, lane, first=first), "spec": spec}
 
 
-def _begun(
-    name: str, asked: str, trials: Sequence[Trial], lane: LaneRun, *, first: bool
-) -> Object:
+def _begun(name: str, asked: str, trials: Sequence[Trial], lane: LaneRun, *, first: bool) -> Object:
     site, settings = lane.orders.site, lane.settings
     extra = {
         labels.EXPERIMENT: site.experiment,
@@ -185,6 +183,7 @@ def _closing(lane: LaneRun, following: str, seconds: int) -> dict[str, Any]:
             {"name": "orders", "value": "$(params.orders)"},
             {"name": "run", "value": "$(context.pipelineRun.name)"},
             {"name": "next", "value": following},
+            {"name": "queue", "value": lane.settings.queue or ""},
         ],
         "timeout": timeouts.duration(seconds),
     }

@@ -12,6 +12,7 @@ from typing import Final
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.slots import Slots
 from llmatrix.engines.tekton.pod_log import PodLog, levels, say
+from llmatrix.engines.tekton.shown import replicate as replicate_of
 from llmatrix.errors import EnvironmentFault, LlmatrixError, Stopped, UserError
 from llmatrix.harness.registry import harness
 from llmatrix.plan.document import decode_trials
@@ -75,7 +76,7 @@ def picked(trials: list[Trial], picks: Mapping[str, str]) -> Trial:
         trial
         for trial in trials
         if all(trial.levels.get(path) == label for path, label in wanted.items())
-        and replicate in (None, f"{trial.replicate.deployment}.{trial.replicate.workload}")
+        and replicate in (None, replicate_of(trial))
     ]
     if len(found) != 1:
         raise UserError(f"{len(found)} of {len(trials)} trials have the levels {dict(picks)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.base import TokenizerFolder
 from llmatrix.spec.experiment import Treatment
@@ -13,7 +13,7 @@ def hold(plan: Plan) -> None:
     """Refuse a plan that asks for what is only on this machine.
 
     Raises:
-        UserError: it does; the sentence says where, and what to change.
+        SpecError: it does; the sentence says where, and what to change.
     """
     for treatment in plan.distinct_stacks():
         for path, message, advice in _faults(plan, treatment):
@@ -39,15 +39,16 @@ def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
                 "Leave it out, so that prompts are token ids, or set run.engine: local.",
             )
         )
-    if isinstance(stack, EndpointStack) and (name := stack.api_key_env):
-        if name not in plan.experiment.run.cluster.env:
-            found.append(
-                (
-                    "stack.api_key_env",
-                    f"the steps on the cluster do not have the variable {name}.",
-                    f"Add run.cluster.env: {{{name}: {{secret: NAME, key: KEY}}}}.",
-                )
+    env = plan.experiment.run.cluster.env
+    if isinstance(stack, EndpointStack) and stack.api_key_env and stack.api_key_env not in env:
+        name = stack.api_key_env
+        found.append(
+            (
+                "stack.api_key_env",
+                f"the steps on the cluster do not have the variable {name}.",
+                f"Add to run.cluster.env: {name}: {{secret: NAME, key: KEY}}.",
             )
+        )
     return found
 
 
@@ -56,6 +57,3 @@ def _place(plan: Plan, path: str) -> Place:
     source = plan.loaded.source
     keys = ("matrix", path) if path in plan.paths else tuple(path.split("."))
     return source.place(keys)
-
-
-__all__ = ["UserError", "hold"]

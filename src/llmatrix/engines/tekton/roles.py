@@ -14,6 +14,7 @@ from llmatrix.cluster.kinds import (
     CLUSTER_ROLE_BINDING,
     LEASE,
     PIPELINE_RUN,
+    POD,
     ROLE,
     ROLE_BINDING,
     SERVICE_ACCOUNT,
@@ -27,9 +28,6 @@ from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE, SITE_ROLE
 
 SITES_ROLE: Final = "llmatrix-sites"
 """ClusterRole that lets the account make and remove the namespaces of its sites."""
-SUBMITTER: Final = "llmatrix-submitter"
-"""Role of the people who submit, follow and cancel."""
-
 Rules = list[dict[str, Any]]
 
 
@@ -42,7 +40,9 @@ AT_HOME: Final[Rules] = [
     # The close of a lane reads its own PipelineRun, and lets the next one go.
     rule(PIPELINE_RUN, "get", "patch"),
     # Trials with sites of their own take a slot before they make one.
-    rule(LEASE, "get", "list", "create", "update", "delete"),
+    rule(LEASE, "get", "create", "update", "delete"),
+    # Whether the pod that holds a slot still runs.
+    rule(POD, "get"),
 ]
 """What the steps do in the namespace of the PipelineRuns, in either mode."""
 

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from llmatrix import __version__
 from llmatrix.cluster.naming import LONGEST, dns_name
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
 
-PUBLISHED: Final = f"ghcr.io/llmatrix/llmatrix:{__version__}"
-"""The image of this version."""
-IMAGE_VARIABLE: Final = "LLMATRIX_IMAGE"
 RESULTS: Final = "/results"
 """Where the claim for the records is mounted."""
 COMBINATIONS: Final = 256

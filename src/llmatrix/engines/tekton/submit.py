@@ -10,7 +10,7 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster, created_or_same
 from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import NAMESPACE, PIPELINE_RUN, SERVICE_ACCOUNT, Object
-from llmatrix.cluster.naming import label_value
+from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.compile import Compiled
 from llmatrix.engines.tekton.reading import ended
 from llmatrix.engines.tekton.settings import Settings
@@ -25,12 +25,7 @@ def live_runs(cluster: Cluster, home: str, experiment: str) -> list[Object]:
     return [each for each in found if not ended(each)]
 
 
-def of_experiment(experiment: str) -> dict[str, str | None]:
-    """Give the labels of everything that belongs to an experiment."""
-    return {labels.MANAGED_BY: labels.OURS, labels.EXPERIMENT: label_value(experiment)}
-
-
-def submit(cluster: Cluster, settings: Settings, compiled: Compiled) -> None:
+def submit(cluster: Cluster, compiled: Compiled) -> None:
     """Create everything; what an interrupted submission made from the same spec is adopted.
 
     The PipelineRuns come last, and of each lane the first part after the later ones, which wait:
@@ -39,11 +34,11 @@ def submit(cluster: Cluster, settings: Settings, compiled: Compiled) -> None:
     Raises:
         ClusterFault: the cluster refused something; it names the object.
     """
-    ensure_account(cluster, settings, compiled.account_and_roles)
-    _create(cluster, [*compiled.claims, *compiled.stepactions])
+    ensure_account(cluster, compiled.settings, compiled.account_and_roles)
+    _create(cluster, [*([compiled.claim] if compiled.claim else []), *compiled.stepactions])
     _create(cluster, compiled.tasks)
-    _create(cluster, [part for lane in compiled.lanes for part in lane[1:]])
-    _create(cluster, [lane[0] for lane in compiled.lanes])
+    _create(cluster, [part for lane in compiled.pipelineruns for part in lane[1:]])
+    _create(cluster, [lane[0] for lane in compiled.pipelineruns])
 
 
 def ensure_account(cluster: Cluster, settings: Settings, roles: Iterable[Object]) -> None:

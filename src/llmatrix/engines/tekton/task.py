@@ -77,7 +77,13 @@ def closing_task(settings: Settings) -> Object:
     It runs again what has no record (a lost pod, an eviction, a timeout), and then lets the next
     segment go or takes the site down.
     """
-    given = ["--orders", "$(params.orders)", "--run", "$(params.run)", "--next", "$(params.next)"]
+    params = {
+        "orders": "Where and how the lane runs.",
+        "run": "This PipelineRun.",
+        "next": "The PipelineRun that waits for this one.",
+        "queue": "Kueue's queue that it then waits in.",
+    }
+    given = [word for name in params for word in (f"--{name}", f"$(params.{name})")]
     finish: dict[str, Any] = {
         "name": "finish",
         "image": settings.image,
@@ -92,14 +98,7 @@ def closing_task(settings: Settings) -> Object:
         "description": "Runs the trials that have no record again, then lets the lane's next "
         "PipelineRun go, or takes the site down.",
         "params": [
-            {"name": "orders", "type": "string", "description": "Where and how the lane runs."},
-            {"name": "run", "type": "string", "description": "This PipelineRun."},
-            {
-                "name": "next",
-                "type": "string",
-                "description": "The PipelineRun that waits for this one.",
-                "default": "",
-            },
+            {"name": name, "type": "string", "description": means} for name, means in params.items()
         ],
         "workspaces": [_workspace()],
         "stepTemplate": template(settings),

@@ -93,9 +93,7 @@ def document_of(trials: Sequence[Trial]) -> str:
     return document
 
 
-def _groups(
-    trials: Sequence[Trial], limit: int
-) -> Iterator[list[tuple[Trial, dict[str, Any]]]]:
+def _groups(trials: Sequence[Trial], limit: int) -> Iterator[list[tuple[Trial, dict[str, Any]]]]:
     group: list[tuple[Trial, dict[str, Any]]] = []
     taken = 0
     for trial in trials:
