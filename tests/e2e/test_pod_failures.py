@@ -110,7 +110,10 @@ def test_a_secret_that_is_missing(shared: KubernetesSite, owner: Make) -> None:
 
 def test_a_volume_whose_content_is_missing(shared: KubernetesSite, owner: Make) -> None:
     volume = {"name": "config", "configMap": {"name": "absent"}}
-    failure = fails(shared, owner(volumes=(volume,)), r'cannot be mounted: .*"absent" not found')
+    # A volume that no container mounts is not waited for.
+    mounts = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "config", "mountPath": "/config"}]
+    document = owner(volumes=(volume,), volumeMounts=mounts)
+    failure = fails(shared, document, r'cannot be mounted: .*"absent" not found')
     assert failure.failure is USER
 
 
