@@ -12,7 +12,7 @@ from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_namespace
 from llmatrix.stacks.kubernetes_asking import asking
-from llmatrix.stacks.kubernetes_pods import _FORGOTTEN_S, _Waiting, progress
+from llmatrix.stacks.kubernetes_pods import _FORGOTTEN_LOOKS, _Waiting, progress
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
 
 USER, ENVIRONMENT = FailureClass.USER, FailureClass.ENVIRONMENT
@@ -54,7 +54,10 @@ def test_a_trouble_is_as_old_as_it_was_seen_without_a_pause() -> None:
     again = Trouble("pod a", "ErrImagePull", "other words", ENVIRONMENT, 12.0)
     assert waiting._lasts_s(again, 104.0) == 4.0
     assert waiting._lasts_s(other, 104.0) == 0.0
-    assert waiting._lasts_s(one, 104.5 + _FORGOTTEN_S) == 0.0
+    waiting.looks += _FORGOTTEN_LOOKS
+    assert waiting._lasts_s(one, 109.0) == 9.0
+    waiting.looks += _FORGOTTEN_LOOKS + 1
+    assert waiting._lasts_s(one, 115.0) == 0.0
 
 
 @pytest.mark.parametrize(

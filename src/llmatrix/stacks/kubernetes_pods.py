@@ -23,8 +23,8 @@ from llmatrix.stacks.site_state import with_standing
 
 _EVERY_S: Final = 0.4
 _EVENTS_EVERY_S: Final = 2.0
-_FORGOTTEN_S: Final = 5.0
-"""A trouble that was away for so long has passed; another of its name begins anew."""
+_FORGOTTEN_LOOKS: Final = 12
+"""A trouble that was away for so many looks has passed; another of its name begins anew."""
 _QUIET_S: Final = 2.0
 """Pods that are on their way need no look at events before that."""
 
@@ -99,7 +99,8 @@ class _Waiting:
     step: Step
     count: int
     began: float = field(default_factory=time.monotonic)
-    seen: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    looks: int = 0
+    seen: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     told: str = ""
     events_at: float = 0.0
     from_events: list[Trouble] = field(default_factory=list)
@@ -108,6 +109,7 @@ class _Waiting:
     def look(self, found: Sequence[Object]) -> None:
         """Raise StepFailure for a trouble that has lasted longer than it may; tell progress."""
         now = time.monotonic()
+        self.looks += 1
         words = progress(found, self.count)
         if words != self.told:
             self.told = words
@@ -124,10 +126,10 @@ class _Waiting:
 
     def _lasts_s(self, each: Trouble, now: float) -> float:
         """Give for how long a trouble has been seen, without a pause to speak of."""
-        first, last = self.seen.get((each.about, each.reason), (now, now))
-        if now - last > _FORGOTTEN_S:
+        first, last = self.seen.get((each.about, each.reason), (now, self.looks))
+        if self.looks - last > _FORGOTTEN_LOOKS:
             first = now
-        self.seen[each.about, each.reason] = first, now
+        self.seen[each.about, each.reason] = first, self.looks
         return now - first
 
     def _read_events(self, found: Sequence[Object]) -> None:
@@ -151,7 +153,7 @@ class _Waiting:
                 and event["involvedObject"]["name"] in names
             )
         ]
-        troubles = [each for each in map(pod_events.event_trouble, ours) if each is not None]
+        troubles = pod_events.troubles(ours)
         self.from_events = [
             each for each in troubles if lacks or each.reason not in {"FailedCreate", "Quota"}
         ]
