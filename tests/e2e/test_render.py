@@ -246,7 +246,9 @@ def test_every_example_is_taken_by_the_real_webhook(renderer: Renderer, namespac
         text = re.sub(r"\bbench\b", namespace.name, file.read_text())
         made = renderer.folder / file.name
         made.write_text(text)
-        renderer.say(f"kubectl apply --server-side --dry-run=server -f {shlex.quote(str(made))}")
+        # The cluster roles may be there, of another version.
+        ask = "kubectl apply --server-side --force-conflicts --dry-run=server"
+        renderer.say(f"{ask} -f {shlex.quote(str(made))}")
 
 
 def _outcome(task_run: Mapping[str, Any], step: str) -> str:

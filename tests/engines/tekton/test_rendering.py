@@ -18,7 +18,7 @@ CompiledOf = Callable[..., Compiled]
 def test_what_another_reader_takes_for_more_than_text_is_quoted(word: str) -> None:
     # kubectl reads with Go's YAML, which takes `12e34567` for a number and `y` for true.
     written = _text([{"a": word, "b": [word]}], "# made", []).replace("'", '"')
-    assert written.splitlines()[1:] == [f'a: "{word}"', "b:", f'- "{word}"']
+    assert written.splitlines()[2:] == [f'a: "{word}"', "b:", f'- "{word}"']
 
 
 @pytest.mark.parametrize("word", ["llmatrix", "$(params.orders)", "a: b", "two\nlines", "x # y"])
@@ -42,3 +42,11 @@ def test_the_commands_name_every_file_but_the_submitters(compiled_of: CompiledOf
             several = len(made.pipelineruns) > 1 and name.startswith("pipelinerun-")
             named = "'a folder'/pipelinerun-*.yaml" if several else f"'a folder/{name}'"
             assert (named in said) is (name != "submitter.yaml"), name
+
+
+def test_files_put_one_after_another_stay_several_documents(compiled_of: CompiledOf) -> None:
+    made = compiled_of({"workload.question_len": [1, 2]}, run={"parallelism": 2})
+    written = files(made, ["e.yaml"])
+    together = "".join(text for name, text in written.items() if name.startswith("pipelinerun-"))
+    names = [each["metadata"]["name"] for each in yaml.safe_load_all(together)]
+    assert names == [run["metadata"]["name"] for (run,) in made.pipelineruns]

@@ -113,6 +113,12 @@ def _pipeline_runs(compiled: Compiled) -> dict[str, Object]:
 
 def _text(objects: Sequence[Object], made: str, comments: Sequence[str]) -> str:
     head = "".join(f"{line}\n" for line in (made, *(f"# {each}" for each in comments)))
+    # With a start of its own, so that files put one after another stay several documents.
     return head + yaml.dump_all(
-        objects, Dumper=_DUMPER, sort_keys=False, width=100, allow_unicode=True
+        objects,
+        Dumper=_DUMPER,
+        sort_keys=False,
+        width=100,
+        allow_unicode=True,
+        explicit_start=True,
     )
