@@ -31,7 +31,7 @@ GPU = "nvidia.com/gpu"
             (1, 8),
             4,
             Verdict.WARNING,
-            "is 4; of deployments of 8 nvidia.com/gpu, 2 fit",
+            "2 fit now",
         ),
         ([8, 8], [8, 7], (1, 8), 2, Verdict.WARNING, "1 fit now"),
     ],
