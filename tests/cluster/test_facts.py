@@ -9,13 +9,19 @@ import pytest
 from llmatrix.cluster.facts import Tekton, is_accelerator, read_nodes, room
 
 
-def node(name: str, *, ready: bool = True, cordoned: bool = False, **has: str) -> dict[str, Any]:
+def node(
+    name: str,
+    has: dict[str, str] | None = None,
+    *,
+    ready: bool = True,
+    cordoned: bool = False,
+) -> dict[str, Any]:
     return {
         "metadata": {"name": name},
         "spec": {"unschedulable": cordoned},
         "status": {
             "conditions": [{"type": "Ready", "status": str(ready)}],
-            "allocatable": {"cpu": "8", "memory": "1Gi", "nvidia.com/gpu": "0", **has},
+            "allocatable": {"cpu": "8", "memory": "1Gi", "nvidia.com/gpu": "0", **(has or {})},
         },
     }
 
@@ -30,7 +36,7 @@ GPUS = {"nvidia.com/gpu": "8"}
 
 def test_free_accelerators_are_those_that_no_living_pod_asked_for() -> None:
     nodes = read_nodes(
-        [node("a", **GPUS), node("b", **GPUS), node("bare")],
+        [node("a", GPUS), node("b", GPUS), node("bare")],
         [
             pod("a", **{"nvidia.com/gpu": "3"}),
             pod("a", **{"nvidia.com/gpu": "1"}),
