@@ -36,6 +36,7 @@ from llmatrix.engines.tekton.sites import (
     unused_definitions,
 )
 from llmatrix.errors import Stopped
+from llmatrix.results.claim import READER
 
 FINALLY_S: Final = 25.0
 """How long the ``finally`` tasks are waited for before we take the sites down ourselves."""
@@ -43,8 +44,6 @@ PATIENCE_S: Final = 120.0
 """How long all of it may take."""
 _EVERY_S: Final = 0.5
 CANCEL: Final = "CancelledRunFinally"
-READER: Final = "results-reader"
-"""Component of the pods of ``results.claim``."""
 Stop = threading.Event
 
 

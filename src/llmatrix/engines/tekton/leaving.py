@@ -11,7 +11,7 @@ from typing import Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, Object
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.reading import ended
