@@ -28,7 +28,7 @@ from llmatrix.analysis.definitions import METRICS
 from llmatrix.cli.main import llmatrix
 from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
-from llmatrix.spec import base, experiment, stacks, units, workloads
+from llmatrix.spec import base, experiment, loads, recorded, stacks, units, workloads
 
 FOLDER: Final = Path(__file__).parent
 _PART: Final = re.compile(r"<!-- generated: ([^>]+?) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -48,7 +48,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, stacks, workloads)
+    for module in (experiment, stacks, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -66,6 +66,8 @@ _WORDS: Final[Mapping[Any, str]] = {
     bool: "`true` or `false`",
     base.FileText: "path of a file, or the document itself",
     base.TokenizerFolder: "path of a folder",
+    recorded.DatasetFile: "path of a file",
+    recorded.TraceFile: "path of a file",
 }
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
@@ -185,7 +187,8 @@ def metrics() -> str:
 def checks() -> str:
     """Tell every check with its limit, from judging a steady trial of each kind of load."""
     requests = _steady_trial()
-    observed = validity.Observed(loop_lag_ms_p99=0.1, client_cpu=0.1, connections_opened=0)
+    strain = validity.Strain(cpu=0.1, cpu_wait=0.01)
+    observed = validity.Observed(loop_lag_ms_p99=0.1, strain=strain, connections_opened=0)
     limits: dict[str, str] = {}
     for load, asked in (
         ("Poisson", validity.Asked(rate=20)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from llmatrix.harness.native.forms import Form
 from llmatrix.harness.native.prompts import Prompts, token_ids
 from llmatrix.harness.registry import harness
 
@@ -81,7 +82,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory, tools: ModuleType) -> dict[st
     does = behaviours(tools)
     names = list(does)
 
-    prompts = Prompts(token_ids(32000), seed=1, question_len=20, prefix_len=0, groups=0)
+    shape = Form(b"[", b"]", b",", b",")
+    prompts = Prompts(token_ids(32000), shape, seed=1, question_len=20, output_len=5)
     numbers = {tuple(json.loads(b"[%b]" % prompts.question(n))): n for n in range(len(names))}
 
     def script(seen: Any, _: int) -> Sequence[Any]:

@@ -84,7 +84,7 @@ def receive(
     connection = Connection(owner, loop)
     transport = Transport()
     connection.connection_made(transport)
-    exchange = Exchange(0, "window", None, 0, None)
+    exchange = Exchange(0, "window", 0)
     connection.send(exchange, [b"GET"], 1000.0)
     for read in reads:
         if transport.aborted:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +20,35 @@ from typing import Any
 import pytest
 
 from llmatrix.errors import FailureClass, StepFailure, Stopped
-from llmatrix.harness.native.child import make_bodies, measure
+from llmatrix.harness.native.child import measure
 from llmatrix.harness.native.parent import orders_of
+from llmatrix.harness.native.sources import Traffic
+from llmatrix.harness.native.spool import in_order
 from llmatrix.harness.registry import harness
 
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., Any]
 Go = Callable[..., Any]
+
+
+class Alone:
+    """The reins of a child without a parent: it starts at once and ends when it has answered."""
+
+    def __init__(self) -> None:
+        self._answered = asyncio.Event()
+
+    async def start(self) -> tuple[int, float]:
+        return time.monotonic_ns(), time.time()
+
+    async def ended(self) -> None:
+        await self._answered.wait()
+
+    def answered(self) -> None:
+        self._answered.set()
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        pass
 
 
 def test_an_open_loop_sends_the_schedule(truth: Start, go: Go) -> None:
@@ -254,11 +276,13 @@ def test_nobody_listens(
 ) -> None:
     monkeypatch.setattr("llmatrix.harness.native.load.OUTAGE_S", 0.5)
     orders = orders_of(tools.job(tmp_path, "http://127.0.0.1:9", load=load, duration=60.0))
-    findings = asyncio.run(measure(orders, make_bodies(orders, None)))
+    findings = asyncio.run(measure(orders, Traffic(orders, None), Alone()))
     assert findings.outage is not None
     assert "cannot connect to 127.0.0.1:9" in findings.outage
-    assert {exchange.error for exchange in findings.exchanges} <= {"connect", "aborted"}
-    assert all(exchange.end is not None for exchange in findings.exchanges)
+    exchanges = list(in_order([orders.spool(0)]))
+    assert {exchange.error for exchange in exchanges} <= {"connect", "aborted"}
+    assert len(exchanges) >= 3
+    assert all(exchange.end is not None for exchange in exchanges)
 
 
 def test_stop_ends_at_once(truth: Start, tools: ModuleType, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmatrix.harness.native.forms import Form, Prompt
 from llmatrix.harness.native.schedule import group_order
 
 
@@ -69,14 +70,30 @@ def words(vocab_size: int) -> Vocabulary:
 
 
 class Prompts:
-    """The prompts of one workload, by the number of the request."""
+    """The prompts of a workload of random tokens, by the number of the request.
+
+    Raises:
+        ValueError: the tokenizer adds more tokens to every prompt than its first part has.
+    """
 
     def __init__(
-        self, vocabulary: Vocabulary, *, seed: int, question_len: int, prefix_len: int, groups: int
+        self,
+        vocabulary: Vocabulary,
+        form: Form,
+        *,
+        seed: int,
+        question_len: int,
+        output_len: int,
+        prefix_len: int = 0,
+        groups: int = 0,
     ) -> None:
         self._vocabulary = vocabulary
+        self._form = form
         self._seed = seed
         self._groups = groups
+        self._prompt_len = prefix_len + question_len
+        self._output_len = output_len
+        self._stock: dict[int, bytes] = {}
         self._block = -1
         self._order: list[int] = []
         first = question_len if not groups else prefix_len
@@ -102,11 +119,21 @@ class Prompts:
             self._block, self._order = block, group_order(self._groups, self._seed, block)
         return self._order[place]
 
+    def prompt(self, number: int) -> Prompt:
+        """Make the prompt of a request."""
+        question = self._stock.pop(number, None) or self.question(number)
+        group = self.group(number)
+        pieces = [self._form.before, question, self._form.after]
+        if group is not None:
+            pieces.insert(1, self.prefixes[group])
+        return Prompt(pieces, self._prompt_len, self._output_len, group)
+
+    def stock(self, number: int) -> int:
+        """Make a question ahead."""
+        made = self._stock[number] = self.question(number)
+        return len(made)
+
     def question(self, number: int) -> bytes:
         """Write what follows the shared prefix; the whole prompt where nothing is shared."""
         text = self._vocabulary.written(self._seed, ("question", number), self._question_tokens)
         return text if self._groups else self._vocabulary.before + text
-
-    def prefix(self, group: int | None) -> bytes:
-        """Write the prefix of a group, with what divides it from the question."""
-        return b"" if group is None else self.prefixes[group]
