@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -252,10 +254,9 @@ def _trace_row(line: int, entry: Any) -> TraceRow:
 
 
 def _moment(line: int, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        pass
+    with suppress(TypeError, ValueError, OverflowError):
+        if math.isfinite(float(value)):
+            return float(value)
     try:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:
