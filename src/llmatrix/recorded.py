@@ -224,12 +224,12 @@ def read_trace(data: bytes) -> list[TraceRow]:
 
 
 def _csv(text: bytes) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text.decode("utf-8", "replace")))
+    reader = csv.DictReader(io.StringIO(text.decode("utf-8", "replace"), newline=""))
     try:
         for entry in reader:
             yield reader.line_num, entry
     except csv.Error as error:
-        raise RowError(reader.line_num, f"is not CSV: {error}") from None
+        raise RowError(max(1, reader.line_num), f"is not CSV: {error}") from None
 
 
 def _trace_row(line: int, entry: Any) -> TraceRow:
