@@ -36,9 +36,13 @@ Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass
 class Truth:
-    """One life of the server: where it listens, and what it told when it ended."""
+    """One life of the server: where it listens, and what it told when it ended.
+
+    Times count from the first arrival, which was at ``zero`` (monotonic seconds).
+    """
 
     port: int
+    zero: float = 0.0
     arrived: Numbers = field(default_factory=lambda: np.empty(0))
     ended: Numbers = field(default_factory=lambda: np.empty(0))
     own: dict[str, float] = field(default_factory=dict)
@@ -96,7 +100,7 @@ def truth(folder: Path, tokens: int = TOKENS) -> Iterator[Truth]:
         found.own = json.loads(server.stdout.read())
     stamps = np.fromfile(log, dtype=np.int64).reshape(-1, 2) / 1e9
     if stamps.size:
-        zero = stamps[:, 0].min()
+        found.zero = zero = float(stamps[:, 0].min())
         found.arrived, found.ended = np.sort(stamps[:, 0] - zero), stamps[:, 1] - zero
 
 

@@ -17,8 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from llmatrix.analysis.checks import Verdict
+from llmatrix.analysis.strain import Strain
+from llmatrix.analysis.validity import Asked, Observed, judge
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.harness.native.child import measure
 from llmatrix.harness.native.parent import orders_of
@@ -343,6 +347,49 @@ def test_tls_is_spoken_and_verified(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     ran = go(server.url)
     assert [row["error"] for row in ran.window] == [None] * 10
+
+
+def test_proxies_of_the_environment_are_left_alone(
+    truth: Start, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    ran = go(truth().url)
+    assert [row["error"] for row in ran.window] == [None] * 10
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pins to a core")
+def test_a_starved_client_is_invalid_and_says_why(
+    truth: Start, tools: ModuleType, tmp_path: Path
+) -> None:
+    # 50 events in each write cost the server little and the client more than a fifth of a core.
+    write = tools.chunk(tools.token() * 50)
+    end = [tools.chunk(tools.usage(20, 5000) + tools.END), b"0\r\n\r\n"]
+    server = truth(lambda *_: [tools.head(), *([write, 0.01] * 100), *end])
+    job = tools.job(tmp_path, server.url, load={"concurrency": 12}, duration=3.0, shards=1)
+    cores = os.sched_getaffinity(0)
+    busy = [sys.executable, "-c", "while True: pass"]
+    os.sched_setaffinity(0, {max(cores)})  # of this thread, and of what it starts: not the server
+    loops = [subprocess.Popen(busy) for _ in range(4)]
+    try:
+        measured = harness("native").run(job, progress=lambda _: None, stop=threading.Event())
+    finally:
+        os.sched_setaffinity(0, cores)
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    (sender,) = measured.senders
+    assert sender.cores == 1
+    strain = Strain(sender.cpu, sender.cpu_wait, cores=sender.cores)
+    checks = judge(
+        pq.read_table(tmp_path / "requests.parquet"),
+        window_s=measured.window_s,
+        asked=Asked(concurrency=12),
+        observed=Observed(loop_lag_ms_p99=measured.loop_lag_ms_p99, strain=strain),
+    )
+    failed = {check.name: check for check in checks if check.verdict is Verdict.FAIL}
+    assert "client_cpu_wait" in failed
+    assert "with one core to run on: give it a core of its own" in failed["client_cpu_wait"].advice
 
 
 def test_a_child_that_breaks_shows_its_log(go: Go, tmp_path: Path, truth: Start) -> None:

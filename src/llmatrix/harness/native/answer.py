@@ -29,12 +29,14 @@ class Exchange:
         stamps: arrival of each event with content; of an answer that is not streamed, of its end.
         finished: whether the server said that the answer is complete (``[DONE]``, a finish
             reason, or the final usage).
+        done: whether ``[DONE]`` came, after which nothing may.
         words: what the answer said, part by part; None unless the next turn repeats it.
     """
 
     __slots__ = (
         "cached_tokens",
         "detail",
+        "done",
         "end",
         "error",
         "finished",
@@ -88,6 +90,7 @@ class Exchange:
         self.cached_tokens: int | None = None
         self.output_tokens: int | None = None
         self.finished = False
+        self.done = False
         self.resent = False
 
     def fail(self, error: str, detail: str) -> None:
@@ -100,7 +103,7 @@ class Exchange:
         """Read one event of the answer that arrived at ``now``."""
         data = event.data
         if data == _DONE:
-            self.finished = True
+            self.finished = self.done = True
             return
         try:
             document = orjson.loads(data)
@@ -115,14 +118,21 @@ class Exchange:
             return
         choices = document.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            if has_content(choices[0]):
-                self.stamps.append(now)
-                if self.words is not None:
-                    self.words.append(said(choices[0]))
-            if choices[0].get("finish_reason"):
-                self.finished = True
+            self._part(choices[0], now)
         if usage := document.get("usage"):
             self._usage(usage, final=not choices)
+
+    def _part(self, choice: dict[str, Any], now: int) -> None:
+        """Take a part of the answer that arrived at ``now``."""
+        if has_content(choice):
+            if self.done:
+                self.fail("stream", f"content came after [DONE]: {said(choice)}")
+                return
+            self.stamps.append(now)
+            if self.words is not None:
+                self.words.append(said(choice))
+        if choice.get("finish_reason"):
+            self.finished = True
 
     def take_whole(self, body: bytes, now: int) -> None:
         """Read an answer that is not streamed, whose last byte arrived at ``now``."""
