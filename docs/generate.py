@@ -143,11 +143,17 @@ def default_in_words(field: FieldInfo, takes: str) -> str:
     return f"`{value:g}s`" if takes.startswith("duration") else f"`{value}`"
 
 
+def _place(item: tuple[str, FieldInfo]) -> tuple[bool, bool]:
+    """Sort fields: which kind, then what must be given, then the rest, each as in the code."""
+    name, field = item
+    return name != "kind", not field.is_required()
+
+
 def section_table(model: type[base.Section]) -> str:
     """Tell every field of a section."""
     hints = get_type_hints(model, include_extras=True)
     rows = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=_place):
         takes = type_in_words(hints[name]) if name not in {"stack", "workload", "model"} else ""
         meaning = field.description or ("Which kind this is." if name == "kind" else "")
         rows.append((f"`{name}`", takes, default_in_words(field, takes), " ".join(meaning.split())))
