@@ -134,7 +134,8 @@ def test_what_nobody_can_tell_is_unknown(rows: Rows) -> None:
         (Strain(steal=0.5, cpu_wait=0.4), "took 0.5 of this machine's cores for others (steal)"),
         (Strain(cpu=0.95, cores=4, shards=1), "95% of a core: set workload.shards: 2, or lower"),
         (Strain(cpu=0.95, cores=2, shards=2), "stream fewer tokens, or send from a machine of mo"),
-        (Strain(cpu=0.3, cpu_wait=0.1), "give the load generator a core of its own"),
+        (Strain(cpu_wait=0.1, cores=2), "no core in 10% of the window, with 2 cores to run on"),
+        (Strain(cpu=0.3, cpu_wait=0.04), "give the load generator a core of its own"),
     ],
 )
 def test_a_sender_held_up_names_its_cause_wherever_it_shows(

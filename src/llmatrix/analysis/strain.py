@@ -12,6 +12,8 @@ CPU_WAIT: Final = 0.2
 _STEAL: Final = 0.1
 _THROTTLED: Final = 0.05
 _BUSY: Final = 0.6
+_WAITED: Final = 0.05
+"""Alone on its core a sender waits less: where something was late, this is why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Strain:
                 f"the host took {self.steal:.2g} of this machine's cores for others (steal): "
                 "measure from a machine that nobody shares"
             )
-        if (self.cpu_wait or 0.0) > CPU_WAIT:
+        if (self.cpu_wait or 0.0) > _WAITED:
             cores = "one core" if self.cores == 1 else f"{self.cores} cores"
             return (
                 f"the load generator was ready to run and had no core in {self.cpu_wait:.0%} of "
