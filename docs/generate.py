@@ -295,6 +295,10 @@ def picker_plugins() -> str:
 
 
 def _plain(value: object) -> str:
+    if value is None:
+        return "needed"
+    if value == ():
+        return "none"
     return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 

@@ -1,4 +1,4 @@
-"""``llmatrix status``: how far an experiment is, and what stands on this machine."""
+"""``llmatrix status``: how far an experiment is, and what stands, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from llmatrix.cli.cluster_options import cluster_options
 from llmatrix.cli.options import experiment_options
 from llmatrix.cli.prepare import prepare
 from llmatrix.cli.printable import printable
@@ -17,13 +18,38 @@ from llmatrix.results.store import Store
 
 @click.command
 @experiment_options
-def command(file: Path, overrides: tuple[str, ...], only: tuple[str, ...]) -> None:
-    """Tell how far an experiment is, and what stands on this machine."""
+@click.option("--engine", metavar="NAME", help="Look where this engine runs, not the file's.")
+@cluster_options
+def command(
+    file: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    engine: str | None,
+    namespace: str | None,
+    context: str | None,
+) -> None:
+    """Tell how far an experiment is, and what stands.
+
+    With the engine `tekton`, or one of --namespace and --context: what each lane does on the
+    cluster. Else: what stands on this machine.
+    """
     from llmatrix.results.folder import open_store  # noqa: PLC0415 - only when a file is given
 
+    if engine is None and (namespace or context):
+        engine = "tekton"
+    if engine is not None:
+        overrides = (*overrides, f"run.engine={engine}")
     prepared = prepare(file, overrides, only)
     store = open_store(prepared.plan.experiment.results.store, folder=prepared.loaded.path.parent)
-    for line in (*_records(prepared.plan, store), *_standing()):
+    for line in _records(prepared.plan, store):
+        click.echo(line)
+    if prepared.plan.experiment.run.engine == "tekton":
+        from llmatrix.cli.cluster_status import cluster_lines  # noqa: PLC0415
+
+        standing = cluster_lines(prepared.plan, namespace, context)
+    else:
+        standing = _standing()
+    for line in standing:
         click.echo(line)
 
 
