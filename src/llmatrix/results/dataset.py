@@ -67,13 +67,17 @@ class Dataset:
         schema = pa.schema(_columns(self.records, self.factors))
         with _no_search_for_garbage():
             rows = [_row(record, self.levels[record.trial]) for record in self.records]
-            return pa.Table.from_pylist(rows, schema=schema)
+            columns = [
+                pa.array([row.get(field.name) for row in rows], field.type) for field in schema
+            ]
+            return pa.Table.from_arrays(columns, schema=schema)
 
-    def connect(self, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
+    def connect(self, *, requests: bool = True, mixed: bool = True) -> duckdb.DuckDBPyConnection:
         """Open a DuckDB connection with the tables ``trials`` and, if wanted, ``requests``.
 
         Trials whose ``requests.parquet`` is missing or torn are not in ``requests``;
-        ``request_problems`` says which. Only the columns that a query names are read.
+        ``request_problems`` says which. Only the columns that a query names are read. ``mixed`` is
+        that of ``request_tables.add_requests``.
         """
         import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
@@ -81,7 +85,7 @@ class Dataset:
         connection.register("trials", self.trials())
         if requests:
             whole, _ = find_requests(self.store, self.experiment, self.records)
-            add_requests(connection, self.store, self.experiment, whole)
+            add_requests(connection, self.store, self.experiment, whole, mixed=mixed)
         return connection
 
     def request_problems(self) -> tuple[str, ...]:

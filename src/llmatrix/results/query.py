@@ -40,7 +40,18 @@ def query(dataset: Dataset, sql: str) -> Answer:
     """
     import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
-    with connect_locked(dataset, requests=_names_requests(sql)) as connection:
+    needs_requests = _names_requests(sql)
+    try:
+        return _answer(dataset, sql, requests=needs_requests, mixed=False)
+    except duckdb.InvalidInputException:
+        # Files of different versions: some have columns that others lack.
+        return _answer(dataset, sql, requests=needs_requests, mixed=True)
+
+
+def _answer(dataset: Dataset, sql: str, *, requests: bool, mixed: bool) -> Answer:
+    import duckdb  # noqa: PLC0415 - see query
+
+    with connect_locked(dataset, requests=requests, mixed=mixed) as connection:
         _check_reads(connection, sql)
         try:
             found = connection.execute(sql)
@@ -53,6 +64,8 @@ def query(dataset: Dataset, sql: str) -> Answer:
         except (duckdb.IOException, OSError) as error:
             raise StoreFault(f"{dataset.store.url}: cannot be read: {_reason(error)}") from error
         except duckdb.Error as error:
+            if requests and not mixed and isinstance(error, duckdb.InvalidInputException):
+                raise
             raise UserError(f"the query cannot be answered: {_reason(error)}") from None
     return Answer(
         columns=tuple(str(column[0]) for column in described),
@@ -61,9 +74,11 @@ def query(dataset: Dataset, sql: str) -> Answer:
     )
 
 
-def connect_locked(dataset: Dataset, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
+def connect_locked(
+    dataset: Dataset, *, requests: bool = True, mixed: bool = True
+) -> duckdb.DuckDBPyConnection:
     """Open the dataset's tables so that SQL can read its files and nothing else."""
-    connection = dataset.connect(requests=requests)
+    connection = dataset.connect(requests=requests, mixed=mixed)
     if dataset.store.parallel == 1:
         folder = f"{dataset.store.url}/{dataset.experiment}/".replace("'", "''")
         connection.execute(f"SET allowed_directories = ['{folder}']")

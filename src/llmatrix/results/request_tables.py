@@ -6,6 +6,7 @@ store, and only the ranges of bytes that hold the columns which a query names.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 REQUESTS: Final = "requests.parquet"
 _RANGE_BYTES: Final = 64 * 1024
 """Enough for the index of a file, so that most need one call before their columns."""
+_MARK: Final = b"PAR1"
+_MARK_BYTES: Final = 512
 _LEFT_OUT: Final = "pictures of requests leave the trial out"
 
 
@@ -40,9 +43,25 @@ def find_requests(
 
 
 def add_requests(
-    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    experiment: str,
+    trials: Sequence[str],
+    *,
+    mixed: bool = False,
 ) -> None:
-    """Add the table ``requests`` of these trials; it begins with the column ``trial``."""
+    """Add the table ``requests`` of these trials; it begins with the column ``trial``.
+
+    Args:
+        connection: to add it to.
+        store: where the files are.
+        experiment: whose they are.
+        trials: of ``find_requests``, the oldest first.
+        mixed: whether their columns may differ; then the index of every file is read at once,
+            which takes seconds for thousands. Otherwise those of the oldest and the newest tell,
+            and a query that meets another file without one of the columns ends with DuckDB's
+            ``InvalidInputException``.
+    """
     import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
     if not trials:
@@ -52,14 +71,23 @@ def add_requests(
         connection.register("requests", _remote(store, experiment, trials))
     else:
         paths = [str(store.local(f"{experiment}/{trial}/{REQUESTS}")) for trial in trials]
-        connection.register("request_files", pa.table({"trial": trials, "filename": paths}))
-        connection.read_parquet(paths, filename=True, union_by_name=True).create_view(
+        mixed = mixed or _columns(paths[0]) != _columns(paths[-1])
+        connection.read_parquet(paths, filename=True, union_by_name=mixed).create_view(
             "request_rows"
         )
+        # The trial is the folder's name; being made of the file's name alone, a condition on it
+        # keeps DuckDB from opening the files of other trials.
         connection.execute(
-            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (filename) "
-            "FROM request_rows JOIN request_files USING (filename)"
+            "CREATE VIEW requests AS SELECT split_part(filename, '/', -2) AS trial, "
+            "* EXCLUDE (filename) FROM request_rows"
         )
+
+
+def _columns(path: str) -> list[str]:
+    from pyarrow import parquet  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
+
+    names: list[str] = parquet.read_schema(path).names
+    return names
 
 
 def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str, int]:
@@ -89,15 +117,17 @@ def _problem(store: Store, experiment: str, record: Record, sizes: dict[str, int
 
 
 def _is_parquet(store: Store, name: str) -> bool:
-    """Tell whether a file has a Parquet index; a folder's files may have been damaged in place."""
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
+    """Tell whether a file begins and ends as Parquet does: it may have been damaged in place.
 
+    The index itself is not read: of thousands of files that takes seconds.
+    """
     try:
-        parquet.read_metadata(store.local(name))
-    except (pa.ArrowInvalid, OSError):
+        with store.open(name, buffer_bytes=_MARK_BYTES) as file:
+            begins = file.read(len(_MARK))
+            file.seek(-len(_MARK), os.SEEK_END)
+            return begins == file.read(len(_MARK)) == _MARK
+    except (KeyError, OSError):
         return False
-    return True
 
 
 def _remote(store: Store, experiment: str, trials: Sequence[str]) -> Any:
