@@ -27,7 +27,7 @@ from llmatrix.errors import StoreFault
 from llmatrix.report import benchmark_report_format as form
 from llmatrix.results.dataset import Dataset
 from llmatrix.results.record import Record
-from llmatrix.results.request_tables import REQUESTS, find_requests
+from llmatrix.results.request_tables import REQUESTS, find_requests, request_bytes
 
 _QUANTILES: Final = {
     "p1": 0.01,
@@ -64,7 +64,9 @@ def write_reports(dataset: Dataset, folder: Path) -> Iterator[str]:
     Raises:
         StoreFault: the folder cannot be written, or the store not read.
     """
-    readable, problems = find_requests(dataset.store, dataset.experiment, dataset.records)
+    readable, problems = find_requests(
+        dataset.store, dataset.experiment, request_bytes(dataset.records)
+    )
     yield from problems
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ store, and only the ranges of bytes that hold the columns which a query names.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
@@ -27,19 +27,31 @@ _LEFT_OUT: Final = "pictures of requests leave the trial out"
 
 
 def find_requests(
-    store: Store, experiment: str, records: Sequence[Record]
+    store: Store, experiment: str, trials: Mapping[str, int | None]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the trials whose requests can be read, and a clear sentence for each other one."""
-    sizes = _sizes(store, experiment, records)
+    """Give the trials whose requests can be read, and a clear sentence for each other one.
+
+    Args:
+        store: where the files are.
+        experiment: whose they are.
+        trials: for each, the bytes that its record says; None where it says nothing.
+    """
+    sizes = _sizes(store, experiment, trials)
     whole, problems = [], []
-    for record in records:
-        problem = _problem(store, experiment, record, sizes)
+    for trial, stored in trials.items():
+        name = f"{experiment}/{trial}/{REQUESTS}"
+        problem = _problem(store, name, stored, sizes.get(name))
         if problem:
-            name = f"{experiment}/{record.trial}/{REQUESTS}"
             problems.append(f"{store.url}/{name}: {problem}; {_LEFT_OUT}")
         else:
-            whole.append(record.trial)
+            whole.append(trial)
     return tuple(whole), tuple(problems)
+
+
+def request_bytes(records: Iterable[Record]) -> dict[str, int | None]:
+    """Give for each trial how many bytes of requests its record says that there are."""
+    stored = ((record.trial, record.files.get(REQUESTS)) for record in records)
+    return {trial: None if file is None else file.bytes for trial, file in stored}
 
 
 def add_requests(
@@ -90,13 +102,13 @@ def _columns(path: str) -> list[str]:
     return names
 
 
-def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str, int]:
+def _sizes(store: Store, experiment: str, trials: Iterable[str]) -> dict[str, int]:
     """Give the size of every file of the experiment, by one listing where calls are dear."""
     if store.parallel > 1:
         return store.sizes(f"{experiment}/")
     sizes = {}
-    for record in records:
-        name = f"{experiment}/{record.trial}/{REQUESTS}"
+    for trial in trials:
+        name = f"{experiment}/{trial}/{REQUESTS}"
         try:
             sizes[name] = store.local(name).stat().st_size
         except (KeyError, OSError):
@@ -104,13 +116,11 @@ def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str
     return sizes
 
 
-def _problem(store: Store, experiment: str, record: Record, sizes: dict[str, int]) -> str | None:
-    name = f"{experiment}/{record.trial}/{REQUESTS}"
-    size, stored = sizes.get(name), record.files.get(REQUESTS)
+def _problem(store: Store, name: str, stored: int | None, size: int | None) -> str | None:
     if size is None:
         return "is missing"
-    if stored is not None and stored.bytes != size:
-        return f"has {size} bytes where its record says {stored.bytes}"
+    if stored is not None and stored != size:
+        return f"has {size} bytes where its record says {stored}"
     if store.parallel == 1 and not _is_parquet(store, name):
         return "is no whole Parquet file"
     return None
