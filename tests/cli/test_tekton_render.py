@@ -20,7 +20,8 @@ def test_it_says_the_five_commands(place: Place) -> None:
     assert said.code == 0, said.err
     commands = said.out.splitlines()
     assert len(commands) == 5
-    assert all(line.startswith("kubectl apply --server-side -f out/") for line in commands[:4])
+    assert all(line.startswith("kubectl apply -f out/") for line in commands[:3])
+    assert commands[3] == "kubectl apply --server-side -f out/pipelinerun-00.yaml"
     (run,) = yaml.safe_load_all((place.folder / "out/pipelinerun-00.yaml").read_text())
     name = run["metadata"]["name"]
     assert commands[4] == f"tkn pipelinerun logs --follow {name} -n bench"

@@ -99,3 +99,26 @@ def test_a_node_on_its_way_is_known() -> None:
     assert pod_events.grows(event("TriggeredScaleUp", "pod triggered scale-up"))
     assert pod_events.grows(event("Nominated", "Pod should schedule on: nodeclaim/x"))
     assert not pod_events.grows(event("NotTriggerScaleUp", "no"))
+
+
+def at(second: int, given: dict[str, Any]) -> dict[str, Any]:
+    return given | {"lastTimestamp": f"2026-01-01T00:00:{second:02}Z"}
+
+
+def test_what_a_pod_got_past_is_no_trouble_any_more() -> None:
+    failed = event("FailedMount", "timed out waiting for the condition")
+    assert len(pod_events.troubles([at(5, failed)])) == 1
+    assert pod_events.troubles([at(5, failed), at(9, event("Pulling", "image"))]) == []
+    assert (
+        len(pod_events.troubles([at(3, event("SuccessfulAttachVolume", "")), at(5, failed)])) == 1
+    )
+    other = at(9, event("Pulling", "image"))
+    other["involvedObject"] = other["involvedObject"] | {"uid": "another"}
+    assert len(pod_events.troubles([at(5, failed), other])) == 1
+
+
+def test_an_event_of_a_series_is_as_old_as_its_last() -> None:
+    series = {"count": 9, "lastObservedTime": "2026-01-01T00:00:30.123456Z"}
+    failed = event("FailedMount", "timed out") | {"series": series, "eventTime": "2026-01-01T00"}
+    assert len(pod_events.troubles([failed, at(20, event("Pulled", ""))])) == 1
+    assert pod_events.troubles([failed, at(40, event("Pulled", ""))]) == []

@@ -198,7 +198,7 @@ def test_what_fits_on_no_node_is_the_users_to_mend() -> None:
     assert found is not None
     assert found.failure is USER
     assert found.message.startswith("it fits on no node: it asks for nvidia.com/gpu 8; 0/3 nodes")
-    assert "preemption" not in found.message
+    assert found.message.endswith("2 Insufficient nvidia.com/gpu")
     assert found.patience_s > 0
 
 

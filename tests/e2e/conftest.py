@@ -217,7 +217,7 @@ def llmatrix(cluster: Cluster, tmp_path: Path) -> Callable[..., Said]:
             capture_output=True,
             check=False,
             text=True,
-            timeout=PATIENCE_S * 2,
+            timeout=PATIENCE_S * 3,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 

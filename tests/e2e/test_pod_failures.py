@@ -23,7 +23,7 @@ from e2e.sites import (
 )
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import Object
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, Object
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_parts, kubernetes_pods
@@ -110,7 +110,10 @@ def test_a_secret_that_is_missing(shared: KubernetesSite, owner: Make) -> None:
 
 def test_a_volume_whose_content_is_missing(shared: KubernetesSite, owner: Make) -> None:
     volume = {"name": "config", "configMap": {"name": "absent"}}
-    failure = fails(shared, owner(volumes=(volume,)), r'cannot be mounted: .*"absent" not found')
+    # A volume that no container mounts is not waited for.
+    mounts = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "config", "mountPath": "/config"}]
+    document = owner(volumes=(volume,), volumeMounts=mounts)
+    failure = fails(shared, document, r'cannot be mounted: .*"absent" not found')
     assert failure.failure is USER
 
 
@@ -185,6 +188,23 @@ def test_a_resource_that_no_node_has(shared: KubernetesSite, owner: Make) -> Non
     document = owner(resources={"requests": amount, "limits": amount})
     failure = fails(shared, document, "fits on no node: it asks for nvidia.com/gpu 8")
     assert failure.failure is USER
+
+
+def test_claims_of_a_stateful_set_go_with_the_site(
+    shared: KubernetesSite, owner: Make, admin: Cluster
+) -> None:
+    shared.cluster = admin  # a stack that keeps model files has rights to claims, too
+    document = owner("StatefulSet")
+    claim = {
+        "metadata": {"name": "cache"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }
+    document["spec"]["volumeClaimTemplates"] = [claim]
+    brought_up(shared, document)
+    here = {labels.SITE: shared.address.name}
+    assert len(admin.find(PERSISTENT_VOLUME_CLAIM, shared.namespace, here)) == 1
+    assert shared.remove() == []
+    assert admin.find(PERSISTENT_VOLUME_CLAIM, shared.namespace, here) == []
 
 
 def test_a_stop_ends_the_waiting_and_what_was_begun(

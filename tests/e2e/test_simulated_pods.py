@@ -270,6 +270,8 @@ def test_a_server_too_large_for_every_node_is_told(
     stack, trial = SimulatedPods(), make_trial({"kind": "simulated"})
     stack.apply(Step.NAMESPACE, trial, shared, nobody_stops())
     monkeypatch.setattr(simulated_objects, "_SMALL", {"cpu": "1000"})
-    with pytest.raises(StepFailure, match="it asks for cpu 1000") as caught:
+    with pytest.raises(
+        StepFailure, match=r"it asks for cpu 1k; 0/\d+ nodes are available"
+    ) as caught:
         stack.apply(Step.SERVER, trial, shared, nobody_stops())
     assert caught.value.failure is FailureClass.USER

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from llmatrix.results.record import Attempt, StepOutcome
 
 _STEPS = ("namespace", "gateway", "router", "model", "server", "workload", "upload", "teardown")
+_MOST: Final = 32
+"""Trials followed at once."""
+_LOOK_S: Final = 2.0
 
 
 @click.command
@@ -42,7 +45,8 @@ def command(
     """Show what the steps of an experiment's trials said on a cluster.
 
     TRIAL is the beginning of a trial's id; without it, the trials that run now are shown, or the
-    last one that ended. Where the pod is gone, what the trial left in the store is shown.
+    last one that ended; with --follow, all that begin until the last lane has ended. Where the pod
+    is gone, what the trial left in the store is shown.
     """
     from llmatrix.cli.prepare import prepare  # noqa: PLC0415
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415 - only now is a cluster asked
@@ -50,24 +54,48 @@ def command(
 
     prepared = prepare(file, ("run.engine=tekton",), ())
     wanted = None if trial is None else _wanted(prepared, trial)
+    name = prepared.plan.experiment.name
     with Cluster.connect(context, patience_s=20.0) as cluster, stop_on_interrupt() as stop:
         home = home_of(cluster, prepared.plan.experiment, namespace)
-        seen = overview(cluster, home, prepared.plan.experiment.name)
-        chosen = _chosen(seen, wanted)
-        reader = _Reader(cluster, home, step, stop, several=len(chosen) > 1)
-        if follow:
-            with ThreadPoolExecutor(max(len(chosen), 1)) as pool:
-                gone = list(pool.map(reader.follow, chosen))
-        else:
-            gone = [reader.show(each) for each in chosen]
-    lost = [each.trial for each, is_gone in zip(chosen, gone, strict=True) if is_gone]
+        reader = _Reader(cluster, home, step, stop)
+
+        def look() -> Overview:
+            return overview(cluster, home, name)
+
+        if follow and wanted is None:
+            _follow_all(reader, look)
+            return
+        chosen = _chosen(look(), wanted)
+        reader = replace(reader, several=len(chosen) > 1)
+        shown = map(reader.follow if follow else reader.show, chosen)
+        lost = [each.trial for each, gone in zip(chosen, shown, strict=True) if gone]
     if wanted is not None and not chosen:
         lost = [wanted]
     for each in lost:
         _left_behind(prepared, each)
     if not chosen and wanted is None:
-        click.echo(f"no trial of {prepared.plan.experiment.name} has a pod in namespace {home}; "
-                   f"name a TRIAL to see what it left", err=True)  # fmt: skip
+        click.echo(
+            f"no trial of {name} has a pod in namespace {home}; name a TRIAL to see what it left",
+            err=True,
+        )
+
+
+def _follow_all(reader: _Reader, look: Callable[[], Overview]) -> None:
+    """Follow every trial that runs, and those that come after, until no lane goes on."""
+    from llmatrix.engines.tekton.reading import Phase  # noqa: PLC0415
+
+    reader = replace(reader, several=True)
+    begun: set[str] = set()
+    with ThreadPoolExecutor(_MOST) as pool:
+        while not reader.stop.is_set():
+            seen = look()
+            for each in seen.trials():
+                if each.state.phase is Phase.RUNNING and each.state.task_run not in begun:
+                    begun.add(each.state.task_run)
+                    pool.submit(reader.follow, each)
+            if all(lane.run.phase is Phase.ENDED for lane in seen.lanes):
+                break
+            reader.stop.wait(_LOOK_S)
 
 
 def _wanted(prepared: Prepared, beginning: str) -> str:
@@ -99,7 +127,7 @@ class _Reader:
     home: str
     step: str | None
     stop: threading.Event
-    several: bool
+    several: bool = False
 
     def show(self, trial: TrialOnCluster) -> bool:
         """Show what there is; tell whether the pod was gone."""

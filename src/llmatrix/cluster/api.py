@@ -30,6 +30,8 @@ PAGE: Final = 250
 """Objects asked for at once."""
 _ONLY_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
+_QUIET_S: Final = 10.0
+"""Of a log that is followed."""
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
@@ -274,6 +276,8 @@ class Cluster:
     ) -> Iterator[Iterator[str]]:
         """Follow a container's log: lines, each with its time in front, until the stream closes.
 
+        A stream on which nothing came for a while counts as broken: it may be.
+
         Args:
             pod: name of it.
             namespace: that it is in.
@@ -288,7 +292,7 @@ class Cluster:
         params |= {"sinceTime": since} if since else {}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         what = f"follow the log of pod {namespace}/{pod}"
-        timeout = httpx.Timeout(10.0, read=None)
+        timeout = httpx.Timeout(10.0, read=_QUIET_S)
         try:
             with self._http.stream("GET", path, params=params, timeout=timeout) as response:
                 if response.is_error:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from llmatrix.cluster.kinds import Object
@@ -13,6 +14,8 @@ from llmatrix.cluster.pods import SETTLES_S, Trouble, sentence
 from llmatrix.errors import FailureClass
 
 _MISSING: Final = re.compile(r'(secret|configmap) "[^"]+" not found', re.IGNORECASE)
+_FURTHER: Final = {"SuccessfulAttachVolume", "Pulling", "Pulled", "Created", "Started"}
+"""Reasons of events that say that a pod's volumes are there."""
 _QUOTA: Final = "exceeded quota"
 
 
@@ -47,9 +50,36 @@ def refused(about: str, message: str) -> Trouble:
     return Trouble(about, "FailedCreate", told, _blame(user=not passing), patience_s)
 
 
+def troubles(events: Iterable[Object]) -> list[Trouble]:
+    """Give what the events of some objects tell, without what has passed since.
+
+    An event stays for an hour, whatever became of it: it counts as long as its object has not got
+    further than what failed.
+    """
+    newest: dict[str, str] = {}
+    every = list(events)
+    for event in every:
+        if event.get("reason") in _FURTHER:
+            uid = str(event["involvedObject"].get("uid"))
+            newest[uid] = max(newest.get(uid, ""), _time(event))
+    told = [
+        event_trouble(event)
+        for event in every
+        if _time(event) >= newest.get(str(event["involvedObject"].get("uid")), "")
+    ]
+    return [each for each in told if each is not None]
+
+
 def grows(event: Object) -> bool:
     """Tell whether an event says that the cluster is getting a node for its pod."""
     return event.get("reason") in {"TriggeredScaleUp", "Nominated"}
+
+
+def _time(event: Object) -> str:
+    """Give when an event was last seen, to the second, in an order of texts."""
+    series = event.get("series") or {}
+    seen = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return str(seen or "")[:19]
 
 
 def _over_quota_alone(message: str) -> bool:

@@ -36,6 +36,7 @@ _NO_SUCH_PROGRAM: Final = re.compile(
 )
 _INSUFFICIENT: Final = re.compile(r"Insufficient ([A-Za-z0-9./_-]*[A-Za-z0-9])")
 _NODES: Final = re.compile(r"0/(\d+) nodes are available")
+_PREEMPTION: Final = re.compile(r"(?: no new claims to deallocate,)? preemption:.*", re.DOTALL)
 _HOPELESS: Final = re.compile(r"(\d+) Preemption is not helpful")
 _BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*": \w+: ')
 
@@ -208,7 +209,7 @@ def _unscheduled(pod: Object, about: str) -> Trouble | None:
     if found is None or found.get("reason") != "Unschedulable":
         return None
     message = str(found.get("message", ""))
-    said = sentence(message.split(" preemption:", maxsplit=1)[0])
+    said = sentence(_PREEMPTION.sub("", message))
     if "PersistentVolumeClaim" in message or "persistentvolumeclaim" in message:
         told = f"a volume that it needs is not there: {said}"
         return Trouble(about, "UnboundClaim", told, FailureClass.ENVIRONMENT, SETTLES_S)

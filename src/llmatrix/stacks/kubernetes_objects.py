@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from llmatrix.cluster.kinds import POD, Kind, Object
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Kind, Object
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.stacks.kubernetes_asking import asking
@@ -42,7 +42,7 @@ def put(
     site.record(with_applied(step, [*before, *now]) | with_standing(step, ()))
     with asking():
         kinds = {each: site.cluster.kind_of(_bare(each)) for each in {*before, *now}}
-        _record_kinds(site, state, kinds.values())
+        _record_kinds(site, state, {*kinds.values(), *_claims(wanted)})
         take_down(site, step, {kind for kind in kinds.values() if kind in RUNNING}, stop)
         for document in wanted:
             site.cluster.apply(document)
@@ -103,7 +103,13 @@ def _bare(each: Reference) -> Object:
     return {"apiVersion": each.api_version, "kind": each.kind}
 
 
-def _record_kinds(site: KubernetesSite, state: SiteState, kinds: Iterable[Kind]) -> None:
+def _claims(documents: Iterable[Object]) -> list[Kind]:
+    """Tell of claims that outlive the StatefulSets from whose templates they are made."""
+    templates = [document.get("spec", {}).get("volumeClaimTemplates") for document in documents]
+    return [PERSISTENT_VOLUME_CLAIM] if any(templates) else []
+
+
+def _record_kinds(site: KubernetesSite, state: SiteState, kinds: Collection[Kind]) -> None:
     """Put kinds that removal would not look for on the site's record, before any is made."""
     for kind in kinds:
         if not kind.namespaced:

@@ -23,6 +23,8 @@ from llmatrix.stacks.site_state import with_standing
 
 _EVERY_S: Final = 0.4
 _EVENTS_EVERY_S: Final = 2.0
+_FORGOTTEN_LOOKS: Final = 12
+"""A trouble that was away for so many looks has passed; another of its name begins anew."""
 _QUIET_S: Final = 2.0
 """Pods that are on their way need no look at events before that."""
 
@@ -97,7 +99,8 @@ class _Waiting:
     step: Step
     count: int
     began: float = field(default_factory=time.monotonic)
-    since: dict[tuple[str, str], float] = field(default_factory=dict)
+    looks: int = 0
+    seen: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     told: str = ""
     events_at: float = 0.0
     from_events: list[Trouble] = field(default_factory=list)
@@ -106,6 +109,7 @@ class _Waiting:
     def look(self, found: Sequence[Object]) -> None:
         """Raise StepFailure for a trouble that has lasted longer than it may; tell progress."""
         now = time.monotonic()
+        self.looks += 1
         words = progress(found, self.count)
         if words != self.told:
             self.told = words
@@ -115,11 +119,18 @@ class _Waiting:
             self.events_at = now
             self._read_events(found)
         for each in [*told, *self.from_events]:
-            since = self.since.setdefault((each.about, each.reason), now)
-            if each.reason == "Unschedulable" and self.growing:
-                continue
-            if now - since >= each.patience_s:
+            if self._lasts_s(each, now) >= each.patience_s and not (
+                each.reason == "Unschedulable" and self.growing
+            ):
                 raise _failure(self.site, each)
+
+    def _lasts_s(self, each: Trouble, now: float) -> float:
+        """Give for how long a trouble has been seen, without a pause to speak of."""
+        first, last = self.seen.get((each.about, each.reason), (now, self.looks))
+        if self.looks - last > _FORGOTTEN_LOOKS:
+            first = now
+        self.seen[each.about, each.reason] = first, self.looks
+        return now - first
 
     def _read_events(self, found: Sequence[Object]) -> None:
         """Learn what only events tell: about those that get no pods, and pods that do not start."""
@@ -142,7 +153,7 @@ class _Waiting:
                 and event["involvedObject"]["name"] in names
             )
         ]
-        troubles = [each for each in map(pod_events.event_trouble, ours) if each is not None]
+        troubles = pod_events.troubles(ours)
         self.from_events = [
             each for each in troubles if lacks or each.reason not in {"FailedCreate", "Quota"}
         ]

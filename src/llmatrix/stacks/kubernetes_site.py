@@ -126,10 +126,10 @@ class KubernetesSite:
             if self.address.own_namespace:
                 kubernetes_namespace.make(self.cluster, self.address, stop)
                 kubernetes_namespace.bind(self.cluster, self.address, self._site_role)
-            found = until(self._config_map_or_refusal, _RIGHTS_S, stop=stop, every_s=0.25)
-            if isinstance(found, Refused) or found is None:
-                found = [self._config_map()]  # the refusal that lasts is the answer
-            if found[0] is not None and not self._is_ours(found[0]):
+            seen = until(self._config_map_once_allowed, _RIGHTS_S, stop=stop, every_s=0.25)
+            # A refusal that lasts is raised here, as it is.
+            found = self._config_map() if seen is None else seen[0]
+            if found is not None and not self._is_ours(found):
                 raise StepFailure(
                     f"ConfigMap {self.namespace}/{self.name} is there and is not of this site: it "
                     f"is left alone.",
@@ -198,8 +198,8 @@ class KubernetesSite:
     def _config_map(self) -> Object | None:
         return self.cluster.get(CONFIG_MAP, self.name, self.namespace)
 
-    def _config_map_or_refusal(self) -> list[Object | None] | None:
-        """Give what is there, or nothing as long as rights that were just given do not count."""
+    def _config_map_once_allowed(self) -> list[Object | None] | None:
+        """Give what is there, in a list; None while rights given just now do not count yet."""
         try:
             return [self._config_map()]
         except Refused:

@@ -12,11 +12,11 @@ from typing import Any, Final
 SITE_ROLE: Final = "llmatrix-site"
 """ClusterRole with the rules of ``ON_SITE``; step 1 binds it in namespaces that it makes."""
 
-_MADE: Final = ["get", "list", "create", "patch", "delete"]
+_MADE: Final = ["list", "create", "patch", "delete"]
 """An apply of something new is a patch and a create."""
 
 ON_SITE: Final[list[dict[str, Any]]] = [
-    {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": _MADE},
+    {"apiGroups": [""], "resources": ["configmaps", "services"], "verbs": ["get", *_MADE]},
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets"], "verbs": _MADE},
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]},
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},

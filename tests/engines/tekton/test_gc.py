@@ -180,3 +180,16 @@ def test_definitions_go_when_nothing_names_them_and_they_are_old() -> None:
     seen = Seen([], [run("r", "e", "1", Phase.ENDED, FUTURE, task="used")], definitions)
     assert doomed(decide(seen, NOW)) == {"lost", "act-2"}
     assert doomed(decide(seen, NOW, "e")) == {"r"}
+
+
+def test_pods_by_themselves_go_when_they_have_expired() -> None:
+    reader = namespace("reader", managed="llmatrix", expires=str(PAST))
+    pods = [
+        reader,
+        namespace("young", managed="llmatrix", expires=str(FUTURE)),
+        namespace("of-a-site", managed="llmatrix", site="s", expires=str(PAST)),
+        namespace("unmarked", managed="llmatrix"),
+    ]
+    assert doomed(decide(Seen([], [], pods=pods), NOW)) == {"reader"}
+    owned = {"metadata": {**reader["metadata"], "ownerReferences": [{"kind": "TaskRun"}]}}
+    assert doomed(decide(Seen([], [], pods=[owned]), NOW)) == set()

@@ -27,7 +27,14 @@ from llmatrix.cluster.kinds import (
 from llmatrix.cluster.naming import label_value
 from llmatrix.cluster.watching import Seen, Wanted, following
 from llmatrix.engines.tekton.reading import LaneRun, Phase, read_lane
-from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, find_sites, remove
+from llmatrix.engines.tekton.sites import (
+    AT_ONCE,
+    Piece,
+    Say,
+    find_sites,
+    remove,
+    unused_definitions,
+)
 from llmatrix.errors import Stopped
 
 FINALLY_S: Final = 25.0
@@ -36,6 +43,8 @@ PATIENCE_S: Final = 120.0
 """How long all of it may take."""
 _EVERY_S: Final = 0.5
 CANCEL: Final = "CancelledRunFinally"
+READER: Final = "results-reader"
+"""Component of the pods of ``results.claim``."""
 Stop = threading.Event
 
 
@@ -104,6 +113,8 @@ def cancel(
     if begun and not keep_runs:
         say(f"removing {_counted(len(begun))}")
         _remove_runs(cluster, home, begun, ending, give_up, stop)
+        begun_with = [*_readers(cluster, home, selection), *unused_definitions(cluster, home)]
+        ending.left += remove(cluster, begun_with, _until(give_up), stop=stop)
     ending.claims += _claims(cluster, home, selection)
     return ending
 
@@ -255,6 +266,15 @@ def _owned_left(
             return [f"{each}: still there" for each in standing]
         if stop.wait(_EVERY_S):
             raise Stopped("stopped; what was told to go goes by itself")
+
+
+def _readers(cluster: Cluster, home: str, selection: dict[str, str | None]) -> list[Piece]:
+    """Give the pods that hand out the records of claims; who needs one makes it again."""
+    wanted = {**selection, labels.COMPONENT: READER}
+    try:
+        return [Piece.of(POD, each) for each in cluster.find(POD, home, wanted)]
+    except Refused:
+        return []
 
 
 def _claims(cluster: Cluster, home: str, selection: dict[str, str | None]) -> list[str]:

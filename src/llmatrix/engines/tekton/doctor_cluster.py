@@ -140,8 +140,8 @@ def accelerators(asked: Asked) -> Iterator[Answer]:
             there[resource] = there.get(resource, 0) + count
             free[resource] = free.get(resource, 0) + node.free[resource]
     told = ", ".join(f"{free[name]} of {there[name]} {name} free" for name in there)
-    count = f"{len(nodes)} {'node takes' if len(nodes) == 1 else 'nodes take'} pods"
-    yield ok("accelerators", f"{count}; {told or 'no accelerators; simulated stacks need none'}")
+    taking = f"{len(nodes)} {'node takes' if len(nodes) == 1 else 'nodes take'} pods"
+    yield ok("accelerators", f"{taking}; {told or 'no accelerators; simulated stacks need none'}")
 
 
 QUESTIONS: Final[tuple[tuple[str, Question], ...]] = (

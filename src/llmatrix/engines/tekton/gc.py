@@ -16,7 +16,7 @@ from typing import Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault, Refused
-from llmatrix.cluster.kinds import PIPELINE_RUN, STEP_ACTION, TASK, Kind, Object
+from llmatrix.cluster.kinds import PIPELINE_RUN, POD, STEP_ACTION, TASK, Kind, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
@@ -58,11 +58,13 @@ class Seen:
         sites: of the home namespace, looked at first.
         runs: all its PipelineRuns that llmatrix made, of every experiment.
         definitions: its Tasks and StepActions that llmatrix made.
+        pods: its pods that llmatrix made and that are of no site: those that hand records out.
     """
 
     sites: Sequence[StandingSite]
     runs: Sequence[LaneRun]
     definitions: Sequence[tuple[Kind, Object]] = ()
+    pods: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -93,7 +95,7 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         over = [run for run in runs if run.phase is Phase.ENDED and run not in late]
         doomed += [_doomed_run(run, "it has ended") for run in over]
     else:
-        doomed += _unused(seen, now)
+        doomed += [*_late_pods(seen, now), *_unused(seen, now)]
     going = {name for name, _ in alive if experiment in (None, name)}
     return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
 
@@ -114,7 +116,12 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
         except Refused as error:
             unseen.append(str(error))
     runs = [read_lane(each) for each in cluster.find(PIPELINE_RUN, home, _OURS)]
-    return Seen(sites.sites, runs, definitions), tuple(unseen)
+    pods: list[Object] = []
+    try:
+        pods = cluster.find(POD, home, _OURS)
+    except Refused as error:
+        unseen.append(str(error))
+    return Seen(sites.sites, runs, definitions, pods), tuple(dict.fromkeys(unseen))
 
 
 def carry_out(
@@ -164,6 +171,21 @@ def _doomed_site(site: StandingSite, now: float) -> Doomed:
 
 def _doomed_run(run: LaneRun, why: str) -> Doomed:
     return Doomed(f"PipelineRun {run.name}", why, (Piece.of(PIPELINE_RUN, run.document),))
+
+
+def _late_pods(seen: Seen, now: float) -> list[Doomed]:
+    """Choose the pods by themselves that have expired; those of sites go with their sites."""
+    return [
+        Doomed(f"pod {each['metadata']['name']}", "it has expired", (Piece.of(POD, each),))
+        for each in seen.pods
+        if labels.SITE not in each["metadata"]["labels"]
+        and not each["metadata"].get("ownerReferences")
+        and _expired(_second(each["metadata"]["labels"].get(labels.EXPIRES, "")), now)
+    ]
+
+
+def _second(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
 
 
 def _unused(seen: Seen, now: float) -> list[Doomed]:

@@ -85,7 +85,7 @@ class Lane:
             addresses = [orders.site.of_trial(trial.id) for trial in trials_of(documents)]
         left: list[str] = []
         for address in addresses:
-            left += KubernetesSite(self.cluster, address, self.work).clear()
+            left += KubernetesSite(self.cluster, address, self.work).remove()
         slots = slots_of(self.cluster, orders)
         if slots is not None:
             slots.clear()

@@ -11,13 +11,12 @@ from typing import Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.faults import ClusterFault
-from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, STEP_ACTION, TASK, Object
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.reading import ended
 from llmatrix.engines.tekton.settings import Settings
-from llmatrix.engines.tekton.sites import Piece, find_sites, remove
+from llmatrix.engines.tekton.sites import Piece, find_sites, remove, unused_definitions
 from llmatrix.steps.events import Warned, Watch
 
 _PATIENCE_S: Final = 90.0
@@ -40,7 +39,7 @@ def leave(cluster: Cluster, settings: Settings, experiment: str, tell: Watch) ->
     carried = [Piece.of(PIPELINE_RUN, each) for each in runs if ended(each)]
     carried += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
     left += remove(cluster, carried, _PATIENCE_S, stop=stop)
-    left += remove(cluster, _unused(cluster, home), _PATIENCE_S, stop=stop)
+    left += remove(cluster, unused_definitions(cluster, home), _PATIENCE_S, stop=stop)
     for each in left:
         tell(Warned(f"could not remove: {each}. `llmatrix gc --cluster` tries again."))
     return left
@@ -53,18 +52,3 @@ def _claims(cluster: Cluster, settings: Settings) -> list[Object]:
         return []
     found = cluster.get(PERSISTENT_VOLUME_CLAIM, claim.name, settings.namespace)
     return [found] if found is not None and labels.ours(found) else []
-
-
-def _unused(cluster: Cluster, home: str) -> list[Piece]:
-    """Give the Tasks and StepActions of ours, if no PipelineRun is left that could name them."""
-    ours = {labels.MANAGED_BY: labels.OURS}
-    try:
-        if cluster.find(PIPELINE_RUN, home, ours):
-            return []
-        return [
-            Piece.of(kind, each)
-            for kind in (TASK, STEP_ACTION)
-            for each in cluster.find(kind, home, ours)
-        ]
-    except ClusterFault:
-        return []  # gc removes them when they have not been used for a day

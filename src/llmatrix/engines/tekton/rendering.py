@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
@@ -20,10 +21,29 @@ SUBMITTERS: Final = "submitter.yaml"
 STEP_ACTIONS: Final = "stepactions.yaml"
 TASKS: Final = "task.yaml"
 CLAIM: Final = "results-claim.yaml"
-_APPLY: Final = "kubectl apply --server-side"
-"""Client-side, kubectl would keep a second copy of each object in an annotation of it, and that
-is too short for a long PipelineRun."""
-_DUMPER: Final = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+_APPLY: Final = "kubectl apply"
+_APPLY_RUN: Final = "kubectl apply --server-side"
+"""Client-side, kubectl would keep a second copy of the object in an annotation of it, and that is
+too short for a long PipelineRun."""
+_PLAIN: Final = re.compile(r"(?!(?i:[yn])$)[A-Za-z][^\n]*")
+"""Texts that no reader takes for a number or a truth value. Go's takes `12e34567` for a number, and
+`y` for true, which Python's does not."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _quoting() -> type[yaml.SafeDumper]:
+    """Make a writer of YAML that kubectl reads as it was meant; libyaml's where there is one."""
+    base = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+    dumper = cast("type[yaml.SafeDumper]", type("Quoting", (base,), {}))
+    dumper.add_representer(str, _text_node)
+    return dumper
+
+
+_DUMPER: Final = _quoting()
 
 
 def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
@@ -69,9 +89,9 @@ def commands(compiled: Compiled, folder: Path) -> list[str]:
 
     claim = f"-f {place(CLAIM)} " if compiled.claim is not None else ""
     if len(runs) == 1:
-        start = f"{_APPLY} -f {place(runs[0])}"
+        start = f"{_APPLY_RUN} -f {place(runs[0])}"
     else:  # kubectl takes a folder, in which there is more, or one file at a time
-        start = f"cat {shlex.quote(str(folder))}/pipelinerun-*.yaml | {_APPLY} -f -"
+        start = f"cat {shlex.quote(str(folder))}/pipelinerun-*.yaml | {_APPLY_RUN} -f -"
     first = compiled.pipelineruns[0][0]["metadata"]["name"]
     return [
         f"{_APPLY} -f {place(ROLES)}",
@@ -93,6 +113,12 @@ def _pipeline_runs(compiled: Compiled) -> dict[str, Object]:
 
 def _text(objects: Sequence[Object], made: str, comments: Sequence[str]) -> str:
     head = "".join(f"{line}\n" for line in (made, *(f"# {each}" for each in comments)))
+    # With a start of its own, so that files put one after another stay several documents.
     return head + yaml.dump_all(
-        objects, Dumper=_DUMPER, sort_keys=False, width=100, allow_unicode=True
+        objects,
+        Dumper=_DUMPER,
+        sort_keys=False,
+        width=100,
+        allow_unicode=True,
+        explicit_start=True,
     )

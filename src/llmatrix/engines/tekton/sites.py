@@ -23,9 +23,12 @@ from llmatrix.cluster.kinds import (
     DEPLOYMENT,
     LEASE,
     NAMESPACE,
+    PIPELINE_RUN,
     POD,
     SERVICE,
     STATEFUL_SET,
+    STEP_ACTION,
+    TASK,
     Kind,
     Object,
 )
@@ -148,6 +151,21 @@ def find_sites(cluster: Cluster, home: str, selection: Mapping[str, str | None])
         else:
             objects += [(kind, each) for each in found]
     return Found(tuple(read_sites(namespaces, objects, home)), tuple(unseen))
+
+
+def unused_definitions(cluster: Cluster, home: str) -> list[Piece]:
+    """Give the Tasks and StepActions of ours, if no PipelineRun is left that could name them."""
+    ours = {labels.MANAGED_BY: labels.OURS}
+    try:
+        if cluster.find(PIPELINE_RUN, home, ours):
+            return []
+        return [
+            Piece.of(kind, each)
+            for kind in (TASK, STEP_ACTION)
+            for each in cluster.find(kind, home, ours)
+        ]
+    except Refused:
+        return []  # gc removes them when they have not been used for a day
 
 
 def remove(

@@ -40,7 +40,7 @@ AT_HOME: Final[Rules] = [
     rule(PIPELINE_RUN, "get", "list", "watch", "create", "patch", "delete"),
     rule(TASK_RUN, "get", "list", "watch"),
     rule(SERVICE_ACCOUNT, "get"),
-    rule(PERSISTENT_VOLUME_CLAIM, "get", "list", "create"),
+    rule(PERSISTENT_VOLUME_CLAIM, "get", "list", "create", "delete"),
     # Logs; and the pod that hands out the records of a claim.
     rule(POD, "get", "list", "create", "delete"),
     {"apiGroups": [""], "resources": ["pods/log", "pods/proxy"], "verbs": ["get"]},
