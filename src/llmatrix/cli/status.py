@@ -11,7 +11,6 @@ from llmatrix.cli.cluster_options import cluster_options
 from llmatrix.cli.options import experiment_options
 from llmatrix.cli.prepare import prepare
 from llmatrix.cli.printable import printable
-from llmatrix.errors import StoreFault
 from llmatrix.plan.build import Plan
 from llmatrix.results.store import Store
 
@@ -55,28 +54,26 @@ def command(
 
 def _records(plan: Plan, store: Store) -> Iterator[str]:
     from llmatrix.cli.wording import counted, levels, verdict  # noqa: PLC0415
-    from llmatrix.results.records import read_failure, read_record  # noqa: PLC0415
+    from llmatrix.results.dataset import load  # noqa: PLC0415
 
     name = plan.experiment.name
+    dataset = load(store, name)
+    records = {record.trial: record for record in dataset.records}
+    failures = {failure.trial: failure for failure in dataset.failures}
     valid, invalid, failed, missing = 0, [], [], 0
     for trial in plan:
-        try:
-            record = read_record(store, name, trial.id)
-        except KeyError:
-            try:
-                failure = read_failure(store, name, trial.id)
-            except KeyError:
-                missing += 1
+        told = f"{trial.id[:8]} {levels(trial)}"
+        if record := records.get(trial.id):
+            if record.valid:
+                valid += 1
             else:
-                failed.append(f"{trial.id[:8]} {levels(trial)}: {verdict(failure)}")
-            continue
-        except StoreFault as fault:
-            failed.append(printable(str(fault)))
-            continue
-        if record.valid:
-            valid += 1
+                invalid.append(f"{told}: {verdict(record)}")
+        elif failure := failures.get(trial.id):
+            failed.append(f"{told}: {verdict(failure)}")
+        elif problem := next((p for p in dataset.problems if f"/{trial.id}/" in p), None):
+            failed.append(printable(problem))
         else:
-            invalid.append(f"{trial.id[:8]} {levels(trial)}: {verdict(record)}")
+            missing += 1
     yield (
         f"{name}: {counted(len(plan), 'trial')}: {valid} valid, {len(invalid)} invalid, "
         f"{len(failed)} failed, {missing} missing"
