@@ -1,21 +1,20 @@
-"""Contrasts of cell means over replicates: main effects, differences, and which is best.
+"""Differences between averages over replicates, and which of several alternatives is best.
 
-A *cell* is the sample of one treatment: one value per independent unit (``replicates.units``).
+A *cell* is the sample of one treatment: one value per independent unit (``replicates.units``), by
+the unit's key where treatments share their ground (``contrasts``), else a plain list.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from typing import TypeAlias
 
-from llmatrix.analysis.replicates import Estimate, student_t
+from llmatrix.analysis.contrasts import Contrast, Sample, differ, mean, unkeyed, weigh
+from llmatrix.analysis.multiplicity import holm
+from llmatrix.analysis.replicates import Estimate
 
-Cell = Sequence[float]
-
-MIN_UNITS = 2
-"""Below two units a sample has no variance."""
+Cell: TypeAlias = Sequence[float] | Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +33,23 @@ class Leader:
 
 
 def contrast(cells: Sequence[tuple[float, Cell]], *, confidence: float = 0.95) -> Estimate:
-    """Estimate the weighted sum of cell means.
-
-    The interval allows every cell its own variance; degrees of freedom by Satterthwaite ("An
-    approximate distribution of estimates of variance components", Biometrics Bulletin 2, 1946),
-    which for two cells of weight +1 and -1 is Welch's.
-
-    Args:
-        cells: weight and sample of each cell.
-        confidence: of the interval.
+    """Estimate the weighted sum of cell means, as ``contrasts.weigh`` does.
 
     Returns:
         The estimate; ``n`` is the smallest number of units in a cell. No mean where a cell is
         empty, no half-width where one has a single unit.
     """
-    n = min((len(cell) for _, cell in cells), default=0)
-    if n == 0:
-        return Estimate(0, None, None, confidence)
-    mean = math.fsum(weight * fmean(cell) for weight, cell in cells)
-    if n < MIN_UNITS:
-        return Estimate(n, mean, None, confidence)
-    parts = [(weight**2 * variance(cell) / len(cell), len(cell) - 1) for weight, cell in cells]
-    total = math.fsum(part for part, _ in parts)
-    below = math.fsum(part**2 / degrees for part, degrees in parts)
-    if below == 0:  # no cell varies (or by less than a float can hold)
-        return Estimate(n, mean, 0.0, confidence)
-    half_width = student_t(confidence, total**2 / below) * math.sqrt(total)
-    return Estimate(n, mean, half_width, confidence)
+    return weigh([(weight, sample_of(cell)) for weight, cell in cells]).estimate(confidence)
 
 
 def average(cells: Sequence[Cell], *, confidence: float = 0.95) -> Estimate:
-    """Estimate the mean of the cell means, every cell counting the same: a main effect."""
-    return contrast([(1 / len(cells), cell) for cell in cells], confidence=confidence)
+    """Estimate the mean of the cell means, every cell counting the same."""
+    return mean([sample_of(cell) for cell in cells]).estimate(confidence)
 
 
 def difference(a: Sequence[Cell], b: Sequence[Cell], *, confidence: float = 0.95) -> Estimate:
     """Estimate how much the average of ``a`` exceeds that of ``b``, cell for cell."""
-    weights = [(1 / len(a), cell) for cell in a] + [(-1 / len(b), cell) for cell in b]
-    return contrast(weights, confidence=confidence)
+    return _difference(a, b).estimate(confidence)
 
 
 def leader(
@@ -79,9 +57,9 @@ def leader(
 ) -> Leader | None:
     """Find the best alternative and those that cannot be told apart from it.
 
-    Each of the k - 1 comparisons with the best is made at confidence 1 - (1 - confidence) /
-    (k - 1), so that all of them hold together (Bonferroni). That the best was chosen by looking
-    makes its own mean look a little better than it is.
+    The best is chosen by looking, so its comparisons with the others are adjusted (Holm) as part
+    of all k (k - 1) / 2 comparisons: whichever turns out best, all that is said holds together.
+    That it was chosen by looking makes its own mean look a little better than it is.
 
     Args:
         alternatives: for each, its cells; the same blocks in the same order for all, none empty.
@@ -96,15 +74,21 @@ def leader(
     if len(means) < 2:  # noqa: PLR2004 - a comparison takes two
         return None
     best = (min if lower else max)(means, key=lambda key: means[key])
-    each = 1 - (1 - confidence) / (len(means) - 1)
-    tied = []
-    judged = True
-    for key in means:
-        if key == best:
-            continue
-        found = difference(alternatives[best], alternatives[key], confidence=each)
-        if found.half_width is None or found.mean is None:
-            judged = False
-        elif abs(found.mean) <= found.half_width:
-            tied.append(key)
-    return Leader(best, tuple(tied), judged)
+    others = [key for key in means if key != best]
+    p_values = [_difference(alternatives[best], alternatives[key]).p_value() for key in others]
+    adjusted = holm(p_values, tests=len(means) * (len(means) - 1) // 2)
+    tied = tuple(
+        key
+        for key, p in zip(others, adjusted, strict=True)
+        if p is not None and p > 1.0 - confidence
+    )
+    return Leader(best, tied, None not in p_values)
+
+
+def sample_of(cell: Cell) -> Sample:
+    """Give a cell as a sample; a plain list shares its ground with no other."""
+    return cell if isinstance(cell, Mapping) else unkeyed(cell)
+
+
+def _difference(a: Sequence[Cell], b: Sequence[Cell]) -> Contrast:
+    return differ([sample_of(cell) for cell in b], [sample_of(cell) for cell in a])

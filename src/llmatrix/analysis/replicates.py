@@ -56,6 +56,28 @@ def units(values: Mapping[tuple[int, int], float]) -> list[float]:
     return [fmean(part) for part in deployments.values()]
 
 
+def keyed_units(
+    values: Mapping[tuple[int, int], float], traffic: Mapping[tuple[int, int], int]
+) -> dict[tuple[str, int], float]:
+    """Give the independent units of one treatment by what they stood on, for ``contrasts``.
+
+    Args:
+        values: by (deployment, workload) number.
+        traffic: the seed of each one's traffic, by the same numbers; equal seeds are the same
+            requests at the same moments.
+
+    Returns:
+        Where there are several deployments, the mean of each by its repetition; else every
+        workload's value by the seed of its traffic.
+    """
+    if len({deployment for deployment, _ in values}) == 1:
+        return {("traffic", traffic[which]): value for which, value in sorted(values.items())}
+    deployments: dict[int, list[float]] = {}
+    for (deployment, _), value in sorted(values.items()):
+        deployments.setdefault(deployment, []).append(value)
+    return {("deployment", number): fmean(part) for number, part in deployments.items()}
+
+
 def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Estimate the mean of ``values``, one per independent unit.
 
