@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmatrix.analysis.differences import average, leader
+from llmatrix.analysis.comparisons import ratio
+from llmatrix.analysis.differences import Cell, average, leader, sample_of
 from llmatrix.analysis.replicates import Estimate
+from llmatrix.report.capacity import Capacity, loads
 from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
 
@@ -23,7 +25,7 @@ class Finding:
     """One sentence of the answer, in parts so that a page can set its figure large.
 
     Attributes:
-        metric: what it is about.
+        metric: name of what it is about.
         claim: "lowest TTFT p50", "no clear winner in TTFT p50".
         winner: the leading configuration, in words.
         figure: its estimate with unit.
@@ -32,7 +34,7 @@ class Finding:
         sure: whether the difference is larger than its interval.
     """
 
-    metric: Shown
+    metric: str
     claim: str
     winner: str
     figure: str
@@ -47,7 +49,7 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """Say which configuration leads in each of the metrics that people ask for first.
+    """Say which configuration leads: in the load it holds, then in what people ask for first.
 
     Configurations are the combinations of those factors that belong to the stack or the model;
     they are compared over the workloads that all of them were measured under. Where only the
@@ -59,7 +61,7 @@ def findings(summary: Summary) -> list[Finding]:
     by_name = {metric.name: metric for metric in summary.metrics}
     asked = [by_name[name] for name in _ASKED if name in by_name]
     found = (_finding(summary, factors, metric) for metric in asked)
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in (_held_load(summary), *found) if finding is not None]
 
 
 def lead(summary: Summary) -> str:
@@ -111,7 +113,7 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
     best = average(named[found.best])
     unit = f" {metric.unit}" if metric.unit else ""
     told = {name: f"{name} ({number(mean)}{unit})" for name, mean in means.items()}
-    worst = (max if lower else min)(means, key=lambda name: means[name])
+    _, after, *rest = sorted(means, key=lambda name: means[name], reverse=not lower)
     if found.tied:
         many = len(found.tied) > NAMED
         others = (
@@ -119,12 +121,15 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         )
         against = f"not distinguishable from {others}"
     else:
-        against = f"{_margin(means[found.best], means[worst], lower=lower)} {told[worst]}"
+        against = f"{_margin(named[found.best], named[after], lower=lower)} {told[after]}"
+        if rest:
+            last = _margin(named[found.best], named[rest[-1]], lower=lower, plain=True)
+            against += f", the next, and {last} {told[rest[-1]]}, the last"
     claim = f"{'Lowest' if lower else 'Highest'} {metric.label}"
     if len(found.tied) == len(means) - 1:
         claim = f"No clear leader in {metric.label}"
     return Finding(
-        metric=metric,
+        metric=metric.name,
         claim=claim,
         winner=found.best,
         figure=f"{estimate_text(best)}{unit}",
@@ -158,13 +163,101 @@ def _over(common: int, every: int) -> str:
     return f", averaged over the {common} of {every} workloads that are valid for all"
 
 
-def _margin(best: float, worst: float, *, lower: bool) -> str:
-    """Say how far the best is from the worst: ``2.1x below``, and where that is little, ``8 %``."""
-    if best <= 0 or worst <= 0:
+def _margin(
+    best: Sequence[Cell], other: Sequence[Cell], *, lower: bool, plain: bool = False
+) -> str:
+    """Say how far the best is from another: ``2.1x (1.9-2.3) below``, where little ``8 %``.
+
+    Args:
+        best: cells of the best.
+        other: of the other.
+        lower: whether lower is better.
+        plain: leave the interval out.
+    """
+    ours, theirs = [sample_of(cell) for cell in best], [sample_of(cell) for cell in other]
+    found = ratio(ours, theirs) if lower else ratio(theirs, ours)
+    if found is None or found.value <= 0:
         return "against"
-    ratio = worst / best if lower else best / worst
     way = "below" if lower else "above"
-    if ratio >= LARGE_RATIO:
-        return f"{ratio:.2g}\u00d7 {way}"
-    share = 1 - best / worst if lower else best / worst - 1
-    return f"{100 * share:.2g} % {way}"
+    bounds = None if plain or found.low is None or found.high is None else (found.low, found.high)
+    if found.value >= LARGE_RATIO:
+        sure = f" ({bounds[0]:.2g}\u2013{bounds[1]:.2g})" if bounds else ""
+        return f"{found.value:.2g}\u00d7{sure} {way}"
+
+    def share(value: float) -> float:
+        return 100 * (1 - 1 / value if lower else value - 1)
+
+    sure = f" ({share(bounds[0]):.2g}\u2013{share(bounds[1]):.2g} %)" if bounds else ""
+    return f"{share(found.value):.2g} %{sure} {way}"
+
+
+def _held_load(summary: Summary) -> Finding | None:
+    """Say which configuration holds the objectives up to the highest load.
+
+    Only where nothing but the load and the stack was varied: else there is no one answer, and the
+    table of loads has them all.
+    """
+    varied = loads(summary)
+    if varied is None:
+        return None
+    stack = [i for i in summary.varied if i not in varied.factors]
+    if not stack or any(summary.dataset.factors[i].startswith("workload.") for i in stack):
+        return None
+    told = [(_load(one), one) for one in varied.capacities if one.binding is not None]
+    if len(told) < 2:  # noqa: PLR2004 - a comparison takes two
+        return None
+    told.sort(key=lambda item: -item[0])
+    names = [configuration(summary, stack, tuple(c.levels[i] for i in stack)) for _, c in told]
+    (best, capacity), (second, next_capacity) = told[:2]
+    labels = {o.metric.name: f"{o.metric.label} \u2264 {number(o.limit_ms)} ms" for o in summary.objectives}
+    kept = " and ".join(labels.values())
+    if best <= 0:
+        return None
+    disjoint = _disjoint(capacity, next_capacity)
+    ahead = f", {best / second:.2g}\u00d7 that of" if second > 0 else ", against"
+    open_end = capacity.binding is not None and capacity.binding[1].at_least
+    against = f"{ahead[2:]} {names[1]} ({load_text(next_capacity, varied.unit)})"
+    if not disjoint:
+        against += ", not told apart"
+    what = "rate" if varied.kind == "rate" else "concurrency"
+    return Finding(
+        metric="held_load",
+        claim=f"Highest {what} that holds {kept}",
+        winner=names[0],
+        figure=load_text(capacity, varied.unit),
+        against=against,
+        over="; the highest load measured was not enough to find its limit" if open_end else "",
+        sure=disjoint,
+    )
+
+
+def load_text(capacity: Capacity, unit: str) -> str:
+    """Write the load that a configuration holds: ``24.2 (22.1-25.6) req/s``, ``none``."""
+    if capacity.binding is None:
+        return WITHHELD
+    held = capacity.binding[1]
+    if held.load is None:
+        return "none of the measured loads"
+    least = "at least " if held.at_least else ""
+    bounds = ""
+    if held.judged and not (held.low == held.high == held.load):
+        low = "below the lowest" if held.low is None else number(held.low, like=held.load)
+        high = "above the highest" if held.high is None else number(held.high, like=held.load)
+        bounds = f" ({low}\u2013{high})" if None not in {held.low, held.high} else f" ({low} to {high})"
+    return f"{least}{number(held.load)}{bounds} {unit}"
+
+
+def _load(capacity: Capacity) -> float:
+    held = capacity.binding[1] if capacity.binding else None
+    return held.load if held is not None and held.load is not None else 0.0
+
+
+def _disjoint(best: Capacity, second: Capacity) -> bool:
+    """Tell whether the intervals of two held loads have nothing in common."""
+    if best.binding is None or second.binding is None:
+        return False
+    ours, theirs = best.binding[1], second.binding[1]
+    if not (ours.judged and theirs.judged) or ours.low is None:
+        return False
+    high = theirs.high if theirs.high is not None else (None if theirs.load else 0.0)
+    return high is not None and ours.low > high
