@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from llmatrix.analysis.comparisons import ratio
 from llmatrix.analysis.differences import Cell, average, leader, sample_of
 from llmatrix.analysis.replicates import Estimate
-from llmatrix.report.capacity import Capacity, loads
+from llmatrix.analysis.held_load import HeldLoad
+from llmatrix.report.capacity import Capacity, Loads, loads
 from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
 
@@ -48,12 +49,16 @@ class Finding:
         return f"{self.claim}: {self.winner} at {self.figure}, {self.against}{self.over}."
 
 
-def findings(summary: Summary) -> list[Finding]:
+def findings(summary: Summary, varied: Loads | None = None) -> list[Finding]:
     """Say which configuration leads: in the load it holds, then in what people ask for first.
 
     Configurations are the combinations of those factors that belong to the stack or the model;
     they are compared over the workloads that all of them were measured under. Where only the
     workload was varied, its own levels are compared.
+
+    Args:
+        summary: what was measured.
+        varied: the load as it was varied, where the caller has it already.
     """
     factors = _deciding(summary)
     if not factors:
@@ -61,18 +66,23 @@ def findings(summary: Summary) -> list[Finding]:
     by_name = {metric.name: metric for metric in summary.metrics}
     asked = [by_name[name] for name in _ASKED if name in by_name]
     found = (_finding(summary, factors, metric) for metric in asked)
-    return [finding for finding in (_held_load(summary), *found) if finding is not None]
+    return [finding for finding in (_held_load(summary, varied or loads(summary)), *found) if finding is not None]
 
 
-def lead(summary: Summary) -> str:
-    """Give the one sentence that stands at the top."""
+def lead(summary: Summary, found: Sequence[Finding] | None = None) -> str:
+    """Give the one sentence that stands at the top.
+
+    Args:
+        summary: what was measured.
+        found: its findings, where the caller has them already.
+    """
     data = summary.dataset
     if not data.records:
         failed = len(data.failures)
         return f"All {failed} trials failed." if failed else "No trial has been measured yet."
     if not summary.valid_count:
         return f"No figure can be trusted: all {len(data.records)} trials are invalid."
-    found = findings(summary)
+    found = findings(summary) if found is None else found
     if found:
         return found[0].sentence
     if len(summary.treatments) > 1:
@@ -191,13 +201,12 @@ def _margin(
     return f"{share(found.value):.2g} %{sure} {way}"
 
 
-def _held_load(summary: Summary) -> Finding | None:
+def _held_load(summary: Summary, varied: Loads | None) -> Finding | None:
     """Say which configuration holds the objectives up to the highest load.
 
     Only where nothing but the load and the stack was varied: else there is no one answer, and the
     table of loads has them all.
     """
-    varied = loads(summary)
     if varied is None:
         return None
     stack = [i for i in summary.varied if i not in varied.factors]
@@ -209,8 +218,7 @@ def _held_load(summary: Summary) -> Finding | None:
     told.sort(key=lambda item: -item[0])
     names = [configuration(summary, stack, tuple(c.levels[i] for i in stack)) for _, c in told]
     (best, capacity), (second, next_capacity) = told[:2]
-    labels = {o.metric.name: f"{o.metric.label} \u2264 {number(o.limit_ms)} ms" for o in summary.objectives}
-    kept = " and ".join(labels.values())
+    kept = " and ".join(objective.text for objective in summary.objectives)
     if best <= 0:
         return None
     disjoint = _disjoint(capacity, next_capacity)
@@ -218,11 +226,11 @@ def _held_load(summary: Summary) -> Finding | None:
     open_end = capacity.binding is not None and capacity.binding[1].at_least
     against = f"{ahead[2:]} {names[1]} ({load_text(next_capacity, varied.unit)})"
     if not disjoint:
-        against += ", not told apart"
+        against += ": not told apart"
     what = "rate" if varied.kind == "rate" else "concurrency"
     return Finding(
         metric="held_load",
-        claim=f"Highest {what} that holds {kept}",
+        claim=f"{'Highest' if disjoint else 'No clear leader in the'} {what} that holds {kept}",
         winner=names[0],
         figure=load_text(capacity, varied.unit),
         against=against,
@@ -232,19 +240,28 @@ def _held_load(summary: Summary) -> Finding | None:
 
 
 def load_text(capacity: Capacity, unit: str) -> str:
-    """Write the load that a configuration holds: ``24.2 (22.1-25.6) req/s``, ``none``."""
-    if capacity.binding is None:
-        return WITHHELD
-    held = capacity.binding[1]
+    """Write the load up to which a configuration holds every objective."""
+    return held_text(capacity.binding[1], unit) if capacity.binding else WITHHELD
+
+
+def held_text(held: HeldLoad, unit: str) -> str:
+    """Write a load that holds: ``24.2 (22.1-25.6) req/s``, ``at least 36.0 req/s``."""
     if held.load is None:
         return "none of the measured loads"
     least = "at least " if held.at_least else ""
-    bounds = ""
-    if held.judged and not (held.low == held.high == held.load):
-        low = "below the lowest" if held.low is None else number(held.low, like=held.load)
-        high = "above the highest" if held.high is None else number(held.high, like=held.load)
-        bounds = f" ({low}\u2013{high})" if None not in {held.low, held.high} else f" ({low} to {high})"
-    return f"{least}{number(held.load)}{bounds} {unit}"
+    if not held.judged or held.low == held.load and held.high in {None, held.load}:
+        return f"{least}{number(held.load)} {unit}"
+    return f"{least}{number(held.load)} ({_bounds(held, held.load)}) {unit}"
+
+
+def _bounds(held: HeldLoad, load: float) -> str:
+    if held.low is None and held.high is None:
+        return "any measured load"
+    if held.low is None:
+        return f"up to {number(held.high, like=load)}"
+    if held.high is None:
+        return f"{number(held.low, like=load)} or more"
+    return f"{number(held.low, like=load)}\u2013{number(held.high, like=load)}"
 
 
 def _load(capacity: Capacity) -> float:

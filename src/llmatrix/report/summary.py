@@ -99,6 +99,11 @@ class Objective:
     metric: Shown
     limit_ms: float
 
+    @property
+    def text(self) -> str:
+        """Give it in words, the limit as the user wrote it."""
+        return f"{self.metric.label} \u2264 {self.limit_ms:,.6g} ms"
+
     def judge(self, treatment: Treatment) -> Kept:
         """Hold a treatment against the limit, interval included."""
         found = treatment.estimate(self.metric.name)
@@ -127,6 +132,12 @@ class Summary:
         told = {n for r in self.dataset.records for n, v in r.metrics.items() if v is not None}
         withheld = {name for r in self.dataset.records for name in r.withheld}
         return [metric for metric in self.metrics if metric.key and metric.name in told | withheld]
+
+    @cached_property
+    def told_metrics(self) -> list[Shown]:
+        """The metrics of the short table that some treatment's valid trials tell."""
+        told = {n for r in self.dataset.records if r.valid for n, v in r.metrics.items() if v is not None}
+        return [metric for metric in self.key_metrics if metric.name in told]
 
     @property
     def simulated(self) -> bool:

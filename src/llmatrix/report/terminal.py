@@ -108,8 +108,7 @@ def _treatment_table(summary: Summary, metrics: list[Shown]) -> Table:
         table.add_column(Text(metric.title), justify="right", overflow="fold")
     table.add_column("trials", justify="right")
     for objective in summary.objectives:
-        limit = f"{objective.metric.label} \u2264 {number(objective.limit_ms)} ms"
-        table.add_column(Text(limit), justify="center")
+        table.add_column(Text(objective.text), justify="center")
     for treatment in summary.treatments:
         levels = (WITHHELD if level is None else plain(level) for level in treatment.levels)
         figures = (estimate_text(treatment.estimate(metric.name)) for metric in metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import altair as alt
@@ -28,6 +29,7 @@ _MAKERS: Final[dict[str, Callable[[], alt.LayerChart]]] = {
 }
 
 
+@cache
 def charts(*, simulated: bool) -> dict[str, dict[str, Any]]:
     """Give each picture's Vega-Lite document by name."""
     return {name: finish(maker(), simulated=simulated) for name, maker in _MAKERS.items()}

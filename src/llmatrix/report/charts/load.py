@@ -34,7 +34,7 @@ def load() -> alt.LayerChart:
     )
     bars = (
         rows("y_bars")
-        .mark_rule(strokeWidth=1.4)
+        .mark_rule(strokeWidth=1.4, clip=True)
         .encode(x=x, y=y, y2="y2:Q", color=colour, opacity=strength(0.6))
     )
     trials = (

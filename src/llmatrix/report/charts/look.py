@@ -56,6 +56,7 @@ CONFIG: Final[dict[str, Any]] = {
         "symbolOpacity": 1,
         "labelLimit": 220,
         "columns": 4,
+        "columnPadding": 18,
     },
     "range": {"category": CATEGORIES},
 }

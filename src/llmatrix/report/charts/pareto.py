@@ -40,12 +40,12 @@ def pareto() -> alt.LayerChart:
     )
     wide = (
         rows("x_bars")
-        .mark_rule(strokeWidth=1.3)
+        .mark_rule(strokeWidth=1.3, clip=True)
         .encode(x=x, x2="x2:Q", y=y, color=colour, opacity=strength(0.5))
     )
     high = (
         rows("y_bars")
-        .mark_rule(strokeWidth=1.3)
+        .mark_rule(strokeWidth=1.3, clip=True)
         .encode(x=x, y=y, y2="y2:Q", color=colour, opacity=strength(0.5))
     )
     invalid = (

@@ -33,7 +33,11 @@ def servers() -> alt.LayerChart:
             x=x,
             y=upright(),
             color=alt.Color(
-                "server:N", sort=None, title="server", scale=alt.Scale(range=CATEGORIES)
+                "server:N",
+                sort=None,
+                title="server",
+                scale=alt.Scale(range=CATEGORIES),
+                legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3, columns=3),
             ),
             tooltip=["server:N", "xs:N", "ys:N"],
         )
