@@ -19,6 +19,7 @@ VERBS: Final = {
     "run": "Run what is missing of an experiment, and say where its report is.",
     "status": "Tell how far an experiment is, and what stands on this machine.",
     "report": "Show the answer as tables and as one self-contained page.",
+    "view": "Serve that page on this machine, refreshed as records arrive.",
     "query": "Ask an experiment's tables in SQL.",
     "export": "Write an experiment's table of trials or requests as one file.",
     "push": "Copy an experiment from a folder into another store.",

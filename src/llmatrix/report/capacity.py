@@ -75,7 +75,9 @@ class Loads:
             if load is not None:
                 groups.setdefault(self.configuration(treatment.levels), {})[load] = treatment
         return tuple(
-            self._capacity(levels, by_load) for levels, by_load in groups.items() if len(by_load) > 1
+            self._capacity(levels, by_load)
+            for levels, by_load in groups.items()
+            if len(by_load) > 1
         )
 
     def _capacity(self, levels: Levels, by_load: Mapping[float, Treatment]) -> Capacity:
@@ -96,7 +98,9 @@ def loads(summary: Summary) -> Loads | None:
         return None
     paths = summary.dataset.factors
     factors = tuple(i for i in summary.varied if paths[i].startswith("workload.load"))
-    return Loads(summary, kinds.pop(), factors, tuple(found[1] if found else None for found in told))
+    return Loads(
+        summary, kinds.pop(), factors, tuple(found[1] if found else None for found in told)
+    )
 
 
 def _asked(record: Record) -> tuple[str, float] | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from llmatrix.analysis.comparisons import ratio
 from llmatrix.analysis.differences import Cell, average, leader, sample_of
-from llmatrix.analysis.replicates import Estimate
 from llmatrix.analysis.held_load import HeldLoad
+from llmatrix.analysis.replicates import Estimate
 from llmatrix.report.capacity import Capacity, Loads, loads
 from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
@@ -66,7 +66,11 @@ def findings(summary: Summary, varied: Loads | None = None) -> list[Finding]:
     by_name = {metric.name: metric for metric in summary.metrics}
     asked = [by_name[name] for name in _ASKED if name in by_name]
     found = (_finding(summary, factors, metric) for metric in asked)
-    return [finding for finding in (_held_load(summary, varied or loads(summary)), *found) if finding is not None]
+    return [
+        finding
+        for finding in (_held_load(summary, varied or loads(summary)), *found)
+        if finding is not None
+    ]
 
 
 def lead(summary: Summary, found: Sequence[Finding] | None = None) -> str:
@@ -189,16 +193,19 @@ def _margin(
     if found is None or found.value <= 0:
         return "against"
     way = "below" if lower else "above"
-    bounds = None if plain or found.low is None or found.high is None else (found.low, found.high)
+    bounds = () if plain or found.low is None or found.high is None else (found.low, found.high)
     if found.value >= LARGE_RATIO:
-        sure = f" ({bounds[0]:.2g}\u2013{bounds[1]:.2g})" if bounds else ""
-        return f"{found.value:.2g}\u00d7{sure} {way}"
+        texts = [f"{value:.2g}" for value in (found.value, *bounds)]
+        return f"{texts[0]}\u00d7{_told(texts, '')} {way}"
+    shares = [100 * (1 - 1 / v if lower else v - 1) for v in (found.value, *bounds)]
+    texts = [f"{share:.2g}" for share in shares]
+    return f"{texts[0]} %{_told(texts, ' %')} {way}"
 
-    def share(value: float) -> float:
-        return 100 * (1 - 1 / value if lower else value - 1)
 
-    sure = f" ({share(bounds[0]):.2g}\u2013{share(bounds[1]):.2g} %)" if bounds else ""
-    return f"{share(found.value):.2g} %{sure} {way}"
+def _told(texts: Sequence[str], unit: str) -> str:
+    """Write the bounds after the figure, unless they say the same as it."""
+    _, *bounds = texts
+    return f" ({bounds[0]}\u2013{bounds[1]}{unit})" if len(set(texts)) > 1 else ""
 
 
 def _held_load(summary: Summary, varied: Loads | None) -> Finding | None:
@@ -249,7 +256,7 @@ def held_text(held: HeldLoad, unit: str) -> str:
     if held.load is None:
         return "none of the measured loads"
     least = "at least " if held.at_least else ""
-    if not held.judged or held.low == held.load and held.high in {None, held.load}:
+    if not held.judged or (held.low == held.load and held.high in {None, held.load}):
         return f"{least}{number(held.load)} {unit}"
     return f"{least}{number(held.load)} ({_bounds(held, held.load)}) {unit}"
 

@@ -34,7 +34,15 @@ from llmatrix.report.trial_requests import trial_requests
 T = TypeVar("T")
 
 _PARTS: Final = Path(__file__).with_name("page_parts")
-_SCRIPTS: Final = ("numbers.js", "state.js", "draw.js", "figures.js", "tables.js", "trial.js", "start.js")
+_SCRIPTS: Final = (
+    "numbers.js",
+    "state.js",
+    "draw.js",
+    "figures.js",
+    "tables.js",
+    "trial.js",
+    "start.js",
+)
 """In this order; together they are one script."""
 
 
@@ -64,36 +72,40 @@ def render_page(summary: Summary, *, live: str = "") -> str:
     """
     measured, problems = _measure(summary)
     found = findings(summary, measured.varied)
-    return _environment().get_template("page.html.j2").render(
-        summary=summary,
-        data=summary.dataset,
-        lead=lead(summary, found),
-        findings=found,
-        counts=counts(summary),
-        withheld=withheld(summary),
-        problems=[*summary.dataset.problems, *problems],
-        describe=describe,
-        number_like=lambda found: number(found.half_width, like=found.mean),
-        configuration=configuration,
-        load_text=load_text,
-        held_text=held_text,
-        varied=measured.varied,
-        tradeoffs=measured.tradeoffs,
-        kept=_kept(summary),
-        warnings=_warnings(summary),
-        drifts=_drifts(summary),
-        replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
-        provenance=provenance(summary),
-        reproduce=reproduce(summary),
-        payload=payload(summary, measured),
-        spent=spent(summary),
-        dash=WITHHELD,
-        version=__version__,
-        live=live,
-        style=_inline("page.css"),
-        scripts=[_inline(name) for name in _SCRIPTS],
-        live_script=_inline("live.js") if live else "",
-        vega=_vega(),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            summary=summary,
+            data=summary.dataset,
+            lead=lead(summary, found),
+            findings=found,
+            counts=counts(summary),
+            withheld=withheld(summary),
+            problems=[*summary.dataset.problems, *problems],
+            describe=describe,
+            number_like=lambda found: number(found.half_width, like=found.mean),
+            configuration=configuration,
+            load_text=load_text,
+            held_text=held_text,
+            varied=measured.varied,
+            tradeoffs=measured.tradeoffs,
+            kept=_kept(summary),
+            warnings=_warnings(summary),
+            drifts=_drifts(summary),
+            replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
+            provenance=provenance(summary),
+            reproduce=reproduce(summary),
+            payload=payload(summary, measured),
+            spent=spent(summary),
+            dash=WITHHELD,
+            version=__version__,
+            live=live,
+            style=_inline("page.css"),
+            scripts=[_inline(name) for name in _SCRIPTS],
+            live_script=_inline("live.js") if live else "",
+            vega=_vega(),
+        )
     )
 
 

@@ -99,7 +99,11 @@ def payload(summary: Summary, measured: Measured) -> Json:
             "sources": [[source.label, source.unit] for source in SOURCES],
             "of": {
                 trial: [
-                    [s.source, s.server, *([_short(v, 4) for v in part] for part in zip(*s.points, strict=True))]
+                    [
+                        s.source,
+                        s.server,
+                        *([_short(v, 4) for v in part] for part in zip(*s.points, strict=True)),
+                    ]
                     for s in lines
                 ]
                 for trial, lines in measured.series.items()
@@ -230,14 +234,21 @@ def _tradeoffs(summary: Summary, found: Sequence[TradeOff]) -> list[Json]:
 def _loads(summary: Summary, varied: Loads | None) -> Json | None:
     if varied is None:
         return None
-    first = {varied.configuration(t.levels): i for i, t in reversed([*enumerate(summary.treatments)])}
+    first = {
+        varied.configuration(t.levels): i for i, t in reversed([*enumerate(summary.treatments)])
+    }
     return {
         "kind": varied.kind,
         "unit": varied.unit,
         "factors": list(varied.factors),
         "asked": [_short(load) for load in varied.asked],
         "knees": [
-            [first[each.levels], _short(each.knee.load), _short(each.knee.share, 3), each.knee.at_edge]
+            [
+                first[each.levels],
+                _short(each.knee.load),
+                _short(each.knee.share, 3),
+                each.knee.at_edge,
+            ]
             for each in varied.capacities
             if each.knee is not None
         ],

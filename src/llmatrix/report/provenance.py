@@ -36,7 +36,8 @@ def spent(summary: Summary) -> str:
     windows = sum(end - start for start, end in (record.window_s for record in records))
     if not seconds:
         return ""
-    return f"{duration(seconds)} on the measured trials, {windows / seconds:.0%} of it measured windows"
+    share = f"{windows / seconds:.0%} of it measured windows"
+    return f"{duration(seconds)} on the measured trials, {share}"
 
 
 def _plan(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,9 @@ SOURCES: Final = (
     ),
     Source("Preemptions", "/s", "rate", ("vllm:num_preemptions_total",)),
     Source("Queue of the pool", "", "gauge", ("inference_pool_average_queue_size",)),
-    Source("KV cache of the pool", "share", "gauge", ("inference_pool_average_kv_cache_utilization",)),
+    Source(
+        "KV cache of the pool", "share", "gauge", ("inference_pool_average_kv_cache_utilization",)
+    ),
 )
 
 

@@ -41,7 +41,10 @@ class Treatment:
         for record in self.valid:
             value = record.metrics.get(metric)
             if value is not None:
-                number = (record.replicate.get("deployment", 0), record.replicate.get("workload", 0))
+                number = (
+                    record.replicate.get("deployment", 0),
+                    record.replicate.get("workload", 0),
+                )
                 values[number], traffic[number] = value, record.traffic_seed
         if not values:
             return {}
@@ -136,7 +139,13 @@ class Summary:
     @cached_property
     def told_metrics(self) -> list[Shown]:
         """The metrics of the short table that some treatment's valid trials tell."""
-        told = {n for r in self.dataset.records if r.valid for n, v in r.metrics.items() if v is not None}
+        told = {
+            n
+            for r in self.dataset.records
+            if r.valid
+            for n, v in r.metrics.items()
+            if v is not None
+        }
         return [metric for metric in self.key_metrics if metric.name in told]
 
     @property

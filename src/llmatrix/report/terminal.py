@@ -88,7 +88,7 @@ def _widest(
 ) -> tuple[Table, list[str]]:
     """Make the widest table that fits, and name what it leaves out: what says least goes first."""
     metrics = summary.key_metrics
-    told = {m.name for m in metrics if any(t.cell(m.name) for t in summary.treatments)}
+    told = {m.name for m in metrics if any(t.sample(m.name) for t in summary.treatments)}
     silent = [metric.name for metric in metrics if metric.name not in told]
     wide = console.options.update(max_width=PLAIN_WIDTH)
     table = make(metrics)

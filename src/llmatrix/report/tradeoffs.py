@@ -1,4 +1,4 @@
-"""The trade-offs that people deploy by: pairs of metrics, and which treatments are on their front."""
+"""The trade-offs that people deploy by: pairs of metrics, and who is on their front."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def trial_requests(summary: Summary) -> dict[str, Drawn]:
     """Pack the requests of every trial that has any.
 
     Where there are more than a page holds, every k-th of each trial is taken, and its slowest to
-    the first token.
+    the first token. That the end of a trial cut a request of the drain off is no failure.
 
     Raises:
         duckdb.Error: the requests cannot be read.
@@ -61,7 +61,8 @@ def trial_requests(summary: Summary) -> dict[str, Drawn]:
     with summary.dataset.connect() as connection:
         connection.execute(
             "CREATE TEMP TABLE drawn AS SELECT trial, request, phase, scheduled_s, ttft_ms, "
-            "tpot_ms, e2e_ms, error IS NOT NULL AS failed, server FROM requests"
+            "tpot_ms, e2e_ms, error IS NOT NULL AND NOT (error = 'aborted' AND phase = 'drain') "
+            "AS failed, server FROM requests"
         )
         total = int(connection.execute("SELECT count(*) FROM drawn").fetchall()[0][0])
         every = -(-total // MOST_REQUESTS)
