@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import duckdb
 import jinja2
 import vl_convert
 from markupsafe import Markup
@@ -18,20 +17,13 @@ from markupsafe import Markup
 from llmatrix import __version__
 from llmatrix.analysis.checks import Verdict
 from llmatrix.analysis.drift import Drift, drift
-from llmatrix.report.capacity import loads
-from llmatrix.report.distributions import distributions
 from llmatrix.report.headline import configuration, findings, held_text, lead, load_text
-from llmatrix.report.main_effects import metric_effects
-from llmatrix.report.payload import Measured, payload
+from llmatrix.report.measured import measure
+from llmatrix.report.payload import payload
 from llmatrix.report.provenance import provenance, reproduce, spent
-from llmatrix.report.server_series import server_series
 from llmatrix.report.shown import WITHHELD, Shown, duration, estimate_text, number
 from llmatrix.report.summary import Kept, Summary
 from llmatrix.report.terminal import counts, describe, withheld
-from llmatrix.report.tradeoffs import tradeoffs
-from llmatrix.report.trial_requests import trial_requests
-
-T = TypeVar("T")
 
 _PARTS: Final = Path(__file__).with_name("page_parts")
 _SCRIPTS: Final = (
@@ -70,7 +62,10 @@ def render_page(summary: Summary, *, live: str = "") -> str:
         live: the version of what it shows, where it is served while a run goes on: it then asks
             whether there is a newer one.
     """
-    measured, problems = _measure(summary)
+    with ThreadPoolExecutor(1) as thread:
+        bundle = thread.submit(_vega)  # takes a second and a half, and needs nothing of ours
+        measured = measure(summary)
+        vega = bundle.result()
     found = findings(summary, measured.varied)
     return (
         _environment()
@@ -82,7 +77,7 @@ def render_page(summary: Summary, *, live: str = "") -> str:
             findings=found,
             counts=counts(summary),
             withheld=withheld(summary),
-            problems=[*summary.dataset.problems, *problems],
+            problems=[*summary.dataset.problems, *measured.problems],
             describe=describe,
             number_like=lambda found: number(found.half_width, like=found.mean),
             configuration=configuration,
@@ -104,7 +99,7 @@ def render_page(summary: Summary, *, live: str = "") -> str:
             style=_inline("page.css"),
             scripts=[_inline(name) for name in _SCRIPTS],
             live_script=_inline("live.js") if live else "",
-            vega=_vega(),
+            vega=vega,
         )
     )
 
@@ -120,28 +115,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {"number": number, "duration": duration, "estimate": estimate_text}
     return environment
-
-
-def _measure(summary: Summary) -> tuple[Measured, list[str]]:
-    """Read and compute what the pictures need; what cannot be read is told."""
-    problems = list(summary.dataset.request_problems())
-
-    def read(ask: Callable[[Summary], dict[str, T]], missing: str) -> dict[str, T]:
-        try:
-            return ask(summary)
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            problems.append(f"{missing}: {reason}")
-            return {}
-
-    return Measured(
-        curves=read(distributions, "the requests cannot be read, so no distribution is drawn"),
-        requests=read(trial_requests, "the requests cannot be read, so no trial shows its own"),
-        series=read(server_series, "what the servers said of themselves cannot be read"),
-        tradeoffs=tradeoffs(summary),
-        varied=loads(summary),
-        effects=metric_effects(summary),
-    ), problems
 
 
 def _inline(name: str) -> Markup:

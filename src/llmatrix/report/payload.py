@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from llmatrix.analysis.contrasts import Contrast
@@ -17,37 +16,16 @@ from llmatrix.plan.step import Step
 from llmatrix.report import trial_requests as packing
 from llmatrix.report.capacity import Loads
 from llmatrix.report.charts import charts
-from llmatrix.report.distributions import PROBABILITIES, Distribution
+from llmatrix.report.distributions import PROBABILITIES
 from llmatrix.report.main_effects import MetricEffects
+from llmatrix.report.measured import Measured
 from llmatrix.report.server_series import SOURCES, Series
 from llmatrix.report.shown import WITHHELD
 from llmatrix.report.summary import Summary
 from llmatrix.report.tradeoffs import TradeOff
-from llmatrix.report.trial_requests import Drawn
 from llmatrix.results.record import Outcome, Record
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was read and computed for the pictures, beside the summary.
-
-    Attributes:
-        curves: distributions of latencies, by measure.
-        requests: by trial.
-        series: what the servers said, by trial.
-        tradeoffs: pairs of metrics with their fronts.
-        varied: the load as it was varied, or None.
-        effects: by metric.
-    """
-
-    curves: Mapping[str, Sequence[Distribution]]
-    requests: Mapping[str, Drawn]
-    series: Mapping[str, Sequence[Series]]
-    tradeoffs: Sequence[TradeOff]
-    varied: Loads | None
-    effects: Sequence[MetricEffects]
 
 
 def payload(summary: Summary, measured: Measured) -> Json:
@@ -76,6 +54,8 @@ def payload(summary: Summary, measured: Measured) -> Json:
         "treatments": _treatments(summary),
         **_estimates(summary),
         "trials": [_trial(summary, record, place) for record, place in _placed(summary)],
+        "step_names": list(Step),
+        "outcomes": list(Outcome),
         "checks": _checks(summary),
         "probabilities": list(PROBABILITIES),
         "curves": {
@@ -98,15 +78,7 @@ def payload(summary: Summary, measured: Measured) -> Json:
         "series": {
             "sources": [[source.label, source.unit] for source in SOURCES],
             "of": {
-                trial: [
-                    [
-                        s.source,
-                        s.server,
-                        *([_short(v, 4) for v in part] for part in zip(*s.points, strict=True)),
-                    ]
-                    for s in lines
-                ]
-                for trial, lines in measured.series.items()
+                trial: [_series(each) for each in lines] for trial, lines in measured.series.items()
             },
         },
         "steps": _steps(summary),
@@ -141,6 +113,13 @@ def _short(value: float | None, digits: int = 5) -> float | None:
     return float(f"{value:.{digits}g}")
 
 
+def _series(told: Series) -> list[Any]:
+    """Give [server, moments, [source, values]...]."""
+    moments = [_short(at, 4) for at in told.at_s]
+    values = ([source, [_short(v, 3) for v in line]] for source, line in told.values.items())
+    return [told.server, moments, *values]
+
+
 def _places(summary: Summary) -> dict[str, int]:
     return {metric.name: place for place, metric in enumerate(summary.metrics)}
 
@@ -166,6 +145,7 @@ def _placed(summary: Summary) -> list[tuple[Record, int]]:
 
 
 def _trial(summary: Summary, record: Record, place: int) -> Json:
+    steps, outcomes = list(Step), list(Outcome)
     return {
         "id": record.trial,
         "t": place,
@@ -173,9 +153,12 @@ def _trial(summary: Summary, record: Record, place: int) -> Json:
         "valid": record.valid,
         "why": ", ".join(check.name for check in record.failed_checks),
         "m": [_short(record.metrics.get(metric.name)) for metric in summary.metrics],
-        "w": list(record.window_s),
+        "w": [_short(end) for end in record.window_s],
         "at": _short(record.started_at, 12),
-        "s": [[step.step, step.outcome, _short(step.seconds, 4)] for step in record.steps],
+        "s": [
+            [steps.index(step.step), outcomes.index(step.outcome), _short(step.seconds, 3)]
+            for step in record.steps
+        ],
     }
 
 

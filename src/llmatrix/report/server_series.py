@@ -6,6 +6,7 @@ ratio of two counters' growth. The names are those that the servers' makers publ
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import duckdb
 import pyarrow as pa
 from pyarrow import parquet
 
+from llmatrix.errors import StoreFault
 from llmatrix.report.summary import Summary
-from llmatrix.results.store import side_by_side
+from llmatrix.results.store import Store, side_by_side
 
 SERVER: Final = "server.parquet"
-MOST_POINTS: Final = 150_000
-"""Points of all series that a page holds; 6 bytes each."""
+MOST_POINTS: Final = 200_000
+"""Values of all series that a page holds; 5 bytes each."""
 BINS: Final = (8, 60)
 """Fewest and most bins of time for each trial."""
 COLUMNS: Final = ("at_s", "server", "metric", "value")
@@ -84,47 +86,55 @@ SOURCES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line: of one server in one trial.
+    """What one server said in one trial.
 
     Attributes:
-        source: its place in ``SOURCES``.
-        server: who said it.
-        points: time in seconds from the first scheduled request, and value.
+        server: who.
+        at_s: seconds from the first scheduled request, rising.
+        values: by the place in ``SOURCES``: a value for each moment; None where it was not told.
     """
 
-    source: int
     server: str
-    points: tuple[tuple[float, float], ...]
+    at_s: tuple[float, ...]
+    values: dict[int, tuple[float | None, ...]]
 
 
 def server_series(summary: Summary) -> dict[str, list[Series]]:
-    """Give the lines of every trial whose servers said anything that ``SOURCES`` knows.
+    """Give what the servers of every trial said of what ``SOURCES`` knows.
 
     Trials whose ``server.parquet`` is missing or torn have none.
 
     Raises:
-        duckdb.Error: DuckDB cannot make the lines of what was read.
+        duckdb.Error: DuckDB cannot read a file that looks whole.
     """
-    scraped = _read(summary)
-    if scraped is None:
-        return {}
+    data = summary.dataset
+    trials = [record.trial for record in data.records if SERVER in record.files]
     with duckdb.connect() as connection:
-        connection.register("scraped", scraped)
         connection.register("meanings", _meanings())
+        read = _remote if data.store.parallel > 1 else _local
+        if not trials or not read(connection, data.store, data.experiment, trials):
+            return {}
         connection.execute(_ADDED)
-        count = connection.execute(
-            "SELECT count(DISTINCT (trial, source, server)) FROM points"
-        ).fetchall()[0][0]
+        lines = connection.execute(_LINES).fetchall()[0][0]
         fewest, most = BINS
-        bins = max(fewest, min(most, MOST_POINTS // max(1, int(count))))
+        bins = max(fewest, min(most, MOST_POINTS // max(1, int(lines))))
         rows = connection.execute(_BINNED, [bins]).fetchall()
-    found: dict[str, dict[tuple[int, str], list[tuple[float, float]]]] = defaultdict(dict)
-    for trial, source, server, at, value in rows:
-        found[trial].setdefault((source, server), []).append((at, value))
-    return {
-        trial: [Series(source, server, tuple(points)) for (source, server), points in lines.items()]
-        for trial, lines in found.items()
-    }
+    found: dict[tuple[str, str], dict[float, dict[int, tuple[float, float]]]] = {}
+    for trial, source, server, place, at, value in rows:
+        found.setdefault((trial, server), {}).setdefault(place, {})[source] = (at, value)
+    series: dict[str, list[Series]] = defaultdict(list)
+    for (trial, server), bins_of in found.items():
+        series[trial].append(_series(server, [bins_of[place] for place in sorted(bins_of)]))
+    return dict(series)
+
+
+def _series(server: str, bins: Sequence[dict[int, tuple[float, float]]]) -> Series:
+    sources = sorted({source for each in bins for source in each})
+    return Series(
+        server=server,
+        at_s=tuple(min(at for at, _ in each.values()) for each in bins),
+        values={s: tuple(each[s][1] if s in each else None for each in bins) for s in sources},
+    )
 
 
 _ADDED: Final = """
@@ -149,14 +159,16 @@ WHERE above.kind = 'ratio' AND above.part = 0 AND below.part = 1
 """
 """A counter that fell was reset by a restart; that gap has no rate."""
 
+_LINES: Final = "SELECT count(DISTINCT (trial, source, server)) FROM points"
+
 _BINNED: Final = """
 WITH ends AS (SELECT trial, min(at_s) AS first, max(at_s) AS last FROM points GROUP BY trial),
 placed AS (
   SELECT points.*, floor((at_s - first) / greatest(last - first, 1e-9) * $1 * 0.999999) AS bin
   FROM points JOIN ends USING (trial)
 )
-SELECT trial, source, server, avg(at_s), avg(value) FROM placed
-WHERE isfinite(value) GROUP BY trial, source, server, bin ORDER BY trial, source, server, bin
+SELECT trial, source, server, bin, avg(at_s), avg(value) FROM placed
+WHERE isfinite(value) GROUP BY trial, source, server, bin ORDER BY trial, server, bin, source
 """
 
 
@@ -170,20 +182,43 @@ def _meanings() -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def _read(summary: Summary) -> pa.Table | None:
-    data = summary.dataset
-    trials = [record.trial for record in data.records if SERVER in record.files]
-    wanted: Sequence[str] = _meanings()["metric"].to_pylist()
+def _local(
+    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+) -> bool:
+    """Let DuckDB read a folder's files itself; give whether there is any."""
+    whole: dict[str, str] = {}
+    for trial in trials:
+        with contextlib.suppress(KeyError, OSError, pa.ArrowException):
+            path = store.local(f"{experiment}/{trial}/{SERVER}")
+            parquet.read_metadata(path)
+            whole[trial] = str(path)
+    if whole:
+        places = pa.table({"trial": [*whole], "filename": [*whole.values()]})
+        connection.register("places", places)
+        connection.read_parquet([*whole.values()], filename=True).create_view("files")
+        connection.execute(
+            "CREATE VIEW scraped AS SELECT trial, files.* FROM files JOIN places USING (filename)"
+        )
+    return bool(whole)
+
+
+def _remote(
+    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+) -> bool:
+    """Fetch what is needed of an object store's files, many at once; give whether there is any."""
+    wanted = _meanings()["metric"].to_pylist()
 
     def read(trial: str) -> pa.Table | None:
         try:
-            with data.store.open(f"{data.experiment}/{trial}/{SERVER}") as file:
+            with store.open(f"{experiment}/{trial}/{SERVER}") as file:
                 table = parquet.read_table(
                     file, columns=[*COLUMNS], filters=[("metric", "in", wanted)]
                 )
-        except (KeyError, OSError, pa.ArrowException):
+        except (KeyError, OSError, StoreFault, pa.ArrowException):
             return None  # a picture less; the records stand without it
-        return table.append_column("trial", pa.repeat(trial, table.num_rows))
+        return table.append_column("trial", pa.array([trial] * table.num_rows, pa.string()))
 
-    tables = [table for table in side_by_side(data.store, trials, read) if table is not None]
-    return pa.concat_tables(tables) if tables else None
+    tables = [table for table in side_by_side(store, trials, read) if table is not None]
+    if tables:
+        connection.register("scraped", pa.concat_tables(tables))
+    return bool(tables)

@@ -10,15 +10,16 @@ import base64
 from dataclasses import dataclass
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from llmatrix.report.summary import Summary
 
-MOST_REQUESTS: Final = 250_000
+MOST_REQUESTS: Final = 200_000
 """Requests that a page holds; 13 bytes each."""
-SLOWEST: Final = 10
-"""So many of each trial's slowest requests are always among them."""
+SLOWEST: Final = 0.99
+"""Requests slower to the first token than this quantile of their trial are all among them."""
 UNIT_MS: Final = 0.05
 STEPS: Final = 3600
 """A latency of x ms has the code STEPS * ln(1 + x / UNIT_MS); up to 66 minutes."""
@@ -47,38 +48,33 @@ class Drawn:
     servers: tuple[str, ...]
 
 
-def trial_requests(summary: Summary) -> dict[str, Drawn]:
+def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> dict[str, Drawn]:
     """Pack the requests of every trial that has any.
 
     Where there are more than a page holds, every k-th of each trial is taken, and its slowest to
-    the first token. That the end of a trial cut a request of the drain off is no failure.
+    the first token.
+
+    Args:
+        summary: what was measured.
+        connection: of ``request_rows``.
 
     Raises:
         duckdb.Error: the requests cannot be read.
     """
     if not summary.dataset.records:
         return {}
-    with summary.dataset.connect() as connection:
-        connection.execute(
-            "CREATE TEMP TABLE drawn AS SELECT trial, request, phase, scheduled_s, ttft_ms, "
-            "tpot_ms, e2e_ms, error IS NOT NULL AND NOT (error = 'aborted' AND phase = 'drain') "
-            "AS failed, server FROM requests"
-        )
-        total = int(connection.execute("SELECT count(*) FROM drawn").fetchall()[0][0])
-        every = -(-total // MOST_REQUESTS)
-        thin = ""
-        if every > 1:
-            thin = (
-                f"QUALIFY request % {every} = 0 OR row_number() OVER "
-                f"(PARTITION BY trial ORDER BY ttft_ms DESC NULLS LAST) <= {SLOWEST}"
-            )
-        counts = dict(
-            connection.execute("SELECT trial, count(*) FROM drawn GROUP BY trial").fetchall()
-        )
-        columns: dict[str, Any] = connection.execute(
-            f"SELECT * FROM drawn {thin} ORDER BY trial, request"  # noqa: S608 - ours alone
-        ).fetchnumpy()
-    trials = np.asarray(columns["trial"], dtype=str)
+    told = connection.execute("SELECT trial, count(*) FROM drawn_rows GROUP BY trial").fetchall()
+    counts: dict[str, int] = dict(told)
+    every = -(-sum(counts.values()) // MOST_REQUESTS)
+    thin = (
+        f"JOIN (SELECT trial, quantile_disc(ttft_ms, {SLOWEST}) AS slow FROM drawn_rows "  # noqa: S608
+        f"GROUP BY trial) USING (trial) WHERE request % {every} = 0 OR ttft_ms > slow"
+    )
+    columns: dict[str, Any] = connection.execute(
+        f"SELECT drawn_rows.* FROM drawn_rows {thin if every > 1 else ''} "  # noqa: S608
+        "ORDER BY trial, request"
+    ).fetchnumpy()
+    trials = columns["trial"].astype(str)
     starts = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]]) if trials.size else []
     ends = [*starts[1:], trials.size]
     return {

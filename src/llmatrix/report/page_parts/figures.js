@@ -161,12 +161,13 @@ function servers() {
   const figure = reveal("servers");
   const id = byId("servers-trial").value, trial = trials.find((one) => one.id === id);
   const lines = data.series.of[id];
-  const sources = [...new Set(lines.map(([source]) => source))];
+  const sources = [...new Set(lines.flatMap(([, , ...told]) => told.map(([source]) => source)))];
   const select = byId("servers-source");
   const kept = sources.includes(+select.value) ? +select.value : sources[0];
   fill(select, sources.map((source) => [source, data.series.sources[source].filter(Boolean).join(" (") + (data.series.sources[source][1] ? ")" : "")]), kept);
   const [label, unit] = data.series.sources[kept];
-  const series = lines.filter(([source]) => source === kept).flatMap(([, server, xs, ys]) => xs.map((x, i) => ({ server, x, y: ys[i], xs: `${number(x)} s`, ys: withUnit(ys[i], unit) })));
+  const series = lines.flatMap(([server, moments, ...told]) => told.filter(([source]) => source === kept).flatMap(([, values]) =>
+    values.map((y, i) => ({ server, x: moments[i], y, xs: `${number(moments[i])} s`, ys: withUnit(y, unit) })).filter((row) => row.y !== null)));
   const [from, to] = trial.w;
   caption(figure, `${trialName(trial)}. Shaded: the measured window. Every line is one server.`);
   return draw(chartOf(figure), "servers", { series, window: [{ x: from, x2: to, what: "measured window" }] },
@@ -179,18 +180,17 @@ function showServersOf(id) {
   servers();
 }
 
-const OUTCOMES = ["applied", "unchanged", "skipped", "failed"];
 function stepsOf(figure, rows) {
   const total = rows.reduce((sum, row) => sum + row.seconds, 0);
   const roomy = figure.clientWidth > 620;
   const step_totals = [...new Set(rows.map((row) => row.step))].map((step) => {
     const mine = rows.filter((row) => row.step === step);
     const spent = mine.reduce((sum, row) => sum + row.seconds, 0);
-    const parts = OUTCOMES.map((o) => mine.find((row) => row.outcome === o)).filter(Boolean).map((row) => `${row.count} ${row.outcome}`);
+    const parts = data.outcomes.map((o) => mine.find((row) => row.outcome === o)).filter(Boolean).map((row) => `${row.count} ${row.outcome}`);
     return { step, seconds: spent, label: `${seconds(spent)}, ${percent(total ? spent / total : 0)}${roomy ? ` (${parts.join(", ")})` : ""}` };
   });
   return draw(chartOf(figure), "steps", { steps: rows, step_totals }, { x: { scale: { padding: roomy ? 0 : 0 } } },
     "Seconds by step: " + step_totals.map((row) => `${row.step} ${row.label}`).join("; "), 30 * step_totals.length);
 }
-const stepRow = (step, outcome, spent, count) => ({ step, outcome, seconds: spent, count, time: seconds(spent), rank: OUTCOMES.indexOf(outcome) });
+const stepRow = (step, outcome, spent, count) => ({ step, outcome, seconds: spent, count, time: seconds(spent), rank: data.outcomes.indexOf(outcome) });
 const steps = () => stepsOf(reveal("steps"), data.steps.map((row) => stepRow(...row)));

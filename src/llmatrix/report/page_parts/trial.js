@@ -43,7 +43,7 @@ function openTrial(id) {
   dialog.scrollTop = 0;
   const server = trials.some((one) => one.id === id) && data.series.of[id];
   if (server) showServersOf(id);
-  const drawn = [stepsOf(bars, trial.s.map(([step, outcome, spent]) => stepRow(step, outcome, spent, 1)))];
+  const drawn = [stepsOf(bars, trial.s.map(([step, outcome, spent]) => stepRow(data.step_names[step], data.outcomes[outcome], spent, 1)))];
   const show = () => requestsFigure(place, words, trial, found, picker.value, picker.selectedOptions[0].text);
   picker.addEventListener("change", show);
   if (found) drawn.push(show());
