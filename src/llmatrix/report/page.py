@@ -137,7 +137,8 @@ def _kept(summary: Summary) -> str:
     verdicts = [{o.judge(t) for o in summary.objectives} for t in summary.treatments]
     kept = sum(found == {Kept.YES} for found in verdicts)
     limits = " and ".join(objective.text for objective in summary.objectives)
-    return f"{kept} of {len(verdicts)} treatments keep {limits}, interval included."
+    judged = any(len(treatment.valid) > 1 for treatment in summary.treatments)
+    return f"{kept} of {len(verdicts)} treatments keep {limits}{', interval included' * judged}."
 
 
 def _warnings(summary: Summary) -> list[str]:

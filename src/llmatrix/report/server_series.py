@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -108,11 +108,11 @@ def server_series(summary: Summary) -> dict[str, list[Series]]:
         duckdb.Error: DuckDB cannot read a file that looks whole.
     """
     data = summary.dataset
-    trials = [record.trial for record in data.records if SERVER in record.files]
+    sizes = {r.trial: r.files[SERVER].bytes for r in data.records if SERVER in r.files}
     with duckdb.connect() as connection:
         connection.register("meanings", _meanings())
         read = _remote if data.store.parallel > 1 else _local
-        if not trials or not read(connection, data.store, data.experiment, trials):
+        if not sizes or not read(connection, data.store, data.experiment, sizes):
             return {}
         connection.execute(_ADDED)
         lines = connection.execute(_LINES).fetchall()[0][0]
@@ -183,15 +183,15 @@ def _meanings() -> pa.Table:
 
 
 def _local(
-    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, sizes: Mapping[str, int]
 ) -> bool:
     """Let DuckDB read a folder's files itself; give whether there is any."""
     whole: dict[str, str] = {}
-    for trial in trials:
-        with contextlib.suppress(KeyError, OSError, pa.ArrowException):
+    for trial, size in sizes.items():
+        with contextlib.suppress(KeyError, OSError):
             path = store.local(f"{experiment}/{trial}/{SERVER}")
-            parquet.read_metadata(path)
-            whole[trial] = str(path)
+            if path.stat().st_size == size:
+                whole[trial] = str(path)
     if whole:
         places = pa.table({"trial": [*whole], "filename": [*whole.values()]})
         connection.register("places", places)
@@ -203,7 +203,7 @@ def _local(
 
 
 def _remote(
-    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, sizes: Mapping[str, int]
 ) -> bool:
     """Fetch what is needed of an object store's files, many at once; give whether there is any."""
     wanted = _meanings()["metric"].to_pylist()
@@ -218,7 +218,7 @@ def _remote(
             return None  # a picture less; the records stand without it
         return table.append_column("trial", pa.array([trial] * table.num_rows, pa.string()))
 
-    tables = [table for table in side_by_side(store, trials, read) if table is not None]
+    tables = [table for table in side_by_side(store, sizes, read) if table is not None]
     if tables:
         connection.register("scraped", pa.concat_tables(tables))
     return bool(tables)

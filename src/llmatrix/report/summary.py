@@ -48,7 +48,7 @@ class Treatment:
                 values[number], traffic[number] = value, record.traffic_seed
         if not values:
             return {}
-        keyed = keyed_units(values, traffic)
+        keyed: Sample = dict(keyed_units(values, traffic))
         one_deployment = len({deployment for deployment, _ in values}) == 1
         # Replicates of one seed are no repetitions of ours; they must not take each other's place.
         return unkeyed(values.values()) if one_deployment and len(keyed) < len(values) else keyed

@@ -75,7 +75,7 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
         "ORDER BY trial, request"
     ).fetchnumpy()
     trials = columns["trial"].astype(str)
-    starts = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]]) if trials.size else []
+    starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]]) if trials.size else []
     ends = [*starts[1:], trials.size]
     return {
         str(trials[start]): _pack(columns, slice(start, end), counts[str(trials[start])])
@@ -100,7 +100,7 @@ def _pack(columns: dict[str, Any], part: slice, total: int) -> Drawn:
     places = np.full(phases.size, 1)
     for place, phase in enumerate(PHASES):
         places[phases == phase] = place
-    answered = np.ma.filled(np.ma.asarray(columns["server"][part], dtype=object), "")
+    answered: Any = np.ma.filled(np.ma.asarray(columns["server"][part], dtype=object), "")
     names, which = np.unique(np.array([name or "" for name in answered]), return_inverse=True)
     content = b"".join(each.tobytes() for each in codes)
     content += (places + FAILED * failed).astype(np.uint8).tobytes()

@@ -6,18 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-import altair as alt
-
 from llmatrix.report.charts.factors import effects, heatmap
 from llmatrix.report.charts.load import load
-from llmatrix.report.charts.look import SIMULATED, finish
+from llmatrix.report.charts.look import SIMULATED, Picture, finish
 from llmatrix.report.charts.pareto import pareto
 from llmatrix.report.charts.requests import ecdf, requests
 from llmatrix.report.charts.serving import servers, steps
 
 __all__ = ["SIMULATED", "charts"]
 
-_MAKERS: Final[dict[str, Callable[[], alt.LayerChart]]] = {
+_MAKERS: Final[dict[str, Callable[[], Picture]]] = {
     "pareto": pareto,
     "load": load,
     "heatmap": heatmap,

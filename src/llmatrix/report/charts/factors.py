@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import altair as alt
 
-from llmatrix.report.charts.look import ACCENT, DANGER, INK, LINE, MUTED, NUMBER, rows
+from llmatrix.report.charts.look import ACCENT, DANGER, INK, LINE, MUTED, NUMBER, Picture, rows
 
 
-def heatmap() -> alt.LayerChart:
+def heatmap() -> Picture:
     """Cells over two factors; the stronger the colour, the better the figure."""
     base = rows("cells").encode(
         x=alt.X(
@@ -35,7 +35,7 @@ def heatmap() -> alt.LayerChart:
     return alt.layer(cells, text)
 
 
-def effects() -> alt.LayerChart:
+def effects() -> Picture:
     """Each level's mean over the other factors with its interval, around the mean of all.
 
     A row's name is its number, a bar and its label, since two factors may share a label.
@@ -66,7 +66,7 @@ def effects() -> alt.LayerChart:
         .encode(x=alt.value(6), y=y, text="name:N")
     )
     joined = (
-        rows("levels")
+        rows("joined")
         .mark_line(color=ACCENT, opacity=0.25, strokeWidth=1.5)
         .encode(x=x, y=y, detail="factor:N", order="order:Q")
     )

@@ -9,6 +9,7 @@ from llmatrix.report.charts.look import (
     DANGER,
     INK,
     TALL,
+    Picture,
     across,
     coloured,
     rows,
@@ -19,7 +20,7 @@ from llmatrix.report.charts.look import (
 _TIPS = ["treatment:N", "what:N", "xs:N", "ys:N"]
 
 
-def load() -> alt.LayerChart:
+def load() -> Picture:
     """Means large with their intervals, trials small, invalid ones crossed."""
     x, y, colour = across(), upright(), coloured()
     knees = (

@@ -8,7 +8,7 @@ whichever picture; -1 for none.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import altair as alt
 
@@ -21,6 +21,8 @@ ACCENT: Final = "var(--accent)"
 DANGER: Final = "var(--danger)"
 SIMULATED: Final = "Simulated: no real model answered"
 NUMBER: Final = ",.3~r"
+Picture: TypeAlias = alt.LayerChart | alt.FacetChart
+"""What layering gives, by its type."""
 TALL: Final = 340
 """Height of a picture in pixels."""
 
@@ -62,7 +64,7 @@ CONFIG: Final[dict[str, Any]] = {
 }
 
 
-def finish(chart: alt.LayerChart, *, simulated: bool) -> dict[str, Any]:
+def finish(chart: Picture, *, simulated: bool) -> dict[str, Any]:
     """Give the checked Vega-Lite document of a picture, as wide as its place."""
     chart = chart.properties(width="container").add_params(alt.param(name="lit", value=-1))
     if simulated:

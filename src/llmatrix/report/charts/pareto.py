@@ -10,6 +10,7 @@ from llmatrix.report.charts.look import (
     INK,
     LINE,
     TALL,
+    Picture,
     across,
     coloured,
     rows,
@@ -20,7 +21,7 @@ from llmatrix.report.charts.look import (
 _TIPS = ["treatment:N", "xs:N", "ys:N", "front:N"]
 
 
-def pareto() -> alt.LayerChart:
+def pareto() -> Picture:
     """Treatments with their intervals; those on the front are ringed and joined by its edge."""
     x, y, colour = across(), upright(), coloured()
     edge = (

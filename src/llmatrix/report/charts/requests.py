@@ -10,6 +10,7 @@ from llmatrix.report.charts.look import (
     LINE,
     NUMBER,
     TALL,
+    Picture,
     across,
     coloured,
     rows,
@@ -18,7 +19,7 @@ from llmatrix.report.charts.look import (
 )
 
 
-def ecdf() -> alt.LayerChart:
+def ecdf() -> Picture:
     """The share of requests that were at least this quick, one curve per treatment."""
     lines = (
         rows("curves")
@@ -46,7 +47,7 @@ def ecdf() -> alt.LayerChart:
     return alt.layer(lines).properties(height=TALL)
 
 
-def requests() -> alt.LayerChart:
+def requests() -> Picture:
     """One trial's requests by when they were scheduled; failed ones crossed at the bottom."""
     x, y = across(), upright()
     window = (

@@ -12,13 +12,14 @@ from llmatrix.report.charts.look import (
     LINE,
     MUTED,
     NUMBER,
+    Picture,
     across,
     rows,
     upright,
 )
 
 
-def servers() -> alt.LayerChart:
+def servers() -> Picture:
     """One figure of every server over one trial; the measured window is shaded."""
     x = across()
     window = (
@@ -45,7 +46,7 @@ def servers() -> alt.LayerChart:
     return alt.layer(window, lines).properties(height=260)
 
 
-def steps() -> alt.LayerChart:
+def steps() -> Picture:
     """Seconds that all trials together spent in each step, by what became of it."""
     outcomes = ["applied", "unchanged", "skipped", "failed"]
     colours = [ACCENT, "var(--c3)", LINE, DANGER]

@@ -61,7 +61,7 @@ function axis(title, values) {
   const room = wide ? 0 : 0.04 * (high - low || Math.abs(high) || 1);
   const domain = [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
   // A nice logarithmic domain reaches to the next power of ten, mostly empty.
-  const scale = wide ? { type: "log", nice: false, zero: undefined } : {};
+  const scale = wide ? { type: "log", nice: false, zero: undefined } : { padding: low >= 0 && low - room <= 0 ? 0 : undefined };
   return { title: wide ? `${title}, logarithmic` : title, scale: { ...scale, domain } };
 }
 // Levels that are numbers are a scale from light to strong; names are told apart by hue.

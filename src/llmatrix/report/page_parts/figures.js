@@ -127,7 +127,9 @@ function effects() {
   const judged = pairs.some(([, , p]) => p !== null);
   caption(figure, `Each level's mean over all combinations of the other factors${bars.length ? " with its 95 % interval" : ""}; p: of \u201cthe factor does nothing\u201d.`
     + (sure.length ? ` Depend on each other: ${sure.join("; ")}: read them in the heatmap, not alone.` : judged ? " No two factors are told to depend on each other." : ""));
-  return draw(chartOf(figure), "effects", { heads, levels, bars, middle: main.length ? [{ x: mean(main[0][2].map((part) => part[1])) }] : [] },
+  // Between names there is nothing to join.
+  const joined = levels.filter((l) => levels.filter((o) => o.factor === l.factor).every((o) => Number.isFinite(+o.level)));
+  return draw(chartOf(figure), "effects", { heads, joined, levels, bars, middle: main.length ? [{ x: mean(main[0][2].map((part) => part[1])) }] : [] },
     { x: { title: metrics[m].title }, y: { scale: { domain: rows } } },
     `Effects on ${metrics[m].title}: ${levels.map((l) => `${l.factor} ${l.level} ${l.mean}`).join("; ")}`, 24 * rows.length);
 }
