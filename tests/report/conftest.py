@@ -39,6 +39,11 @@ FLAGS = [
 ]
 
 
+FRAME = """<!doctype html><body><iframe src="page.html" width="{width}" height="800"></iframe>
+<script>addEventListener("message", (event) => {{ document.body.dataset.told = event.data; }});
+</script>"""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a browser made of a page."""
@@ -108,15 +113,18 @@ def browse(tmp_path: Path) -> Callable[..., Seen]:
     if browser is None:
         pytest.skip("no Chromium on this machine: the page is not looked at in a browser")
 
-    def look(html: str, size: tuple[int, int] = (1280, 900)) -> Seen:
+    def look(html: str, width: int | None = None) -> Seen:
         page = tmp_path / "page.html"
         page.write_text(html, encoding="utf-8")
+        if width is not None:  # a window cannot be as narrow as a phone, a frame can
+            page = tmp_path / "frame.html"
+            page.write_text(FRAME.format(width=width), encoding="utf-8")
         log = tmp_path / "net.json"
         done = subprocess.run(
             [
                 browser,
                 *FLAGS,
-                f"--window-size={size[0]},{size[1]}",
+                "--window-size=1280,900",
                 f"--user-data-dir={tmp_path / 'browser'}",
                 f"--log-net-log={log}",
                 page.as_uri(),

@@ -231,7 +231,7 @@ def _held_load(summary: Summary, varied: Loads | None) -> Finding | None:
     disjoint = _disjoint(capacity, next_capacity)
     ahead = f", {best / second:.2g}\u00d7 that of" if second > 0 else ", against"
     open_end = capacity.binding is not None and capacity.binding[1].at_least
-    against = f"{ahead[2:]} {names[1]} ({load_text(next_capacity, varied.unit)})"
+    against = f"{ahead[2:]} {names[1]}, {load_text(next_capacity, varied.unit)}"
     if not disjoint:
         against += ": not told apart"
     what = "rate" if varied.kind == "rate" else "concurrency"
