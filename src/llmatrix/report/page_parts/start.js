@@ -4,6 +4,13 @@ function wire(name, ids, action) {
   redraw.set(name, action);
   for (const id of ids) byId(id).addEventListener("change", action);
 }
+let tabled = false;
+function tables() {
+  if (tabled) return;
+  tabled = true;
+  treatmentTable();
+  trialTable();
+}
 async function drawAll() {
   for (const action of redraw.values()) {
     await action();
@@ -11,8 +18,10 @@ async function drawAll() {
       await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
       performance.mark("first picture");
     }
+    tables();
     await new Promise((next) => setTimeout(next));
   }
+  tables();
   document.documentElement.dataset.drawn = String(redraw.size);
 }
 
@@ -113,7 +122,5 @@ function pickers() {
 theme();
 filters();
 pickers();
-treatmentTable();
-trialTable();
 for (const section of document.querySelectorAll("section")) section.hidden ||= section.querySelector("figure") !== null && ![...redraw.keys()].some((name) => section.querySelector(`#fig-${name}`));
 drawAll();
