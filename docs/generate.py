@@ -26,9 +26,11 @@ from llmatrix import columns
 from llmatrix.analysis import validity
 from llmatrix.analysis.definitions import METRICS
 from llmatrix.cli.main import llmatrix
+from llmatrix.engines.tekton import roles, submitter
 from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
-from llmatrix.spec import base, experiment, stacks, units, workloads
+from llmatrix.spec import base, cluster, experiment, stacks, units, workloads
+from llmatrix.stacks import site_rights
 
 FOLDER: Final = Path(__file__).parent
 _PART: Final = re.compile(r"<!-- generated: ([^>]+?) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -48,7 +50,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, stacks, workloads)
+    for module in (experiment, cluster, stacks, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -74,6 +76,8 @@ _BELOW: Final[Mapping[str, str]] = {
     "Replicates": "[section](#replicates)",
     "Slo": "[section](#slo)",
     "Run": "[section](#run)",
+    "Cluster": "[section](#runcluster)",
+    "SecretKey": "[key of a secret](#runcluster)",
     "Budget": "[section](#runbudget)",
     "Results": "[section](#results)",
     "OpenLoop": "[open loop](#workloadload)",
@@ -295,6 +299,10 @@ def picker_plugins() -> str:
 
 
 def _plain(value: object) -> str:
+    if value is None:
+        return "needed"
+    if value == ():
+        return "none"
     return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
@@ -309,6 +317,20 @@ def assumptions() -> str:
     return table(
         ("constant", "value", "meaning"), [(n, v, w.replace("``", "`")) for n, v, w in rows]
     )
+
+
+# Rights on a cluster
+
+
+def rights(rules: Sequence[Mapping[str, Any]]) -> str:
+    """Write the rules of a role as a table."""
+    rows = []
+    for rule in rules:
+        groups = [group or "core" for group in rule["apiGroups"]]
+        resources = ", ".join(f"`{each}`" for each in rule["resources"])
+        only = "".join(f" named `{each}`" for each in rule.get("resourceNames", ()))
+        rows.append((resources + only, ", ".join(groups), ", ".join(rule["verbs"])))
+    return table(("resource", "API group", "verbs"), rows)
 
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
@@ -329,6 +351,11 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "models": models,
     "plugins": picker_plugins,
     "assumptions": assumptions,
+    "rights at home": lambda: rights(roles.AT_HOME),
+    "rights on a site": lambda: rights(site_rights.ON_SITE),
+    "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
+    "rights of people": lambda: rights(submitter.AT_HOME),
+    "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
 }
 """What makes each generated part."""
 

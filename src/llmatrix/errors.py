@@ -109,3 +109,7 @@ class Stopped(LlmatrixError):
     """The user stopped the run; what was finished is kept."""
 
     exit_code = 130
+
+
+class Detached(Stopped):
+    """The user stopped watching a run that goes on elsewhere."""

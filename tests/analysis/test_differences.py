@@ -14,11 +14,24 @@ CELL = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6)
 def test_the_difference_of_two_cells_is_welchs() -> None:
     a, b = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9], [27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8]
     found = difference([a], [b])
-    welch = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
+    degrees = (va + vb) ** 2 / (va**2 / (len(a) + 1) + vb**2 / (len(b) + 1)) - 2  # Welch, 1947
+    low, high = stats.t.interval(0.95, degrees, np.mean(a) - np.mean(b), np.sqrt(va + vb))
     assert found.mean is not None
     assert found.half_width is not None
-    assert found.mean - found.half_width == pytest.approx(welch.low)
-    assert found.mean + found.half_width == pytest.approx(welch.high)
+    assert found.mean - found.half_width == pytest.approx(low)
+    assert found.mean + found.half_width == pytest.approx(high)
+
+
+def test_samples_of_the_same_traffic_are_paired() -> None:
+    a, b = {1: 10.0, 2: 30.0, 3: 20.0}, {1: 9.0, 2: 29.1, 3: 18.9}
+    assert difference([a], [b]).half_width == pytest.approx(4.302653 * 0.1 / 3**0.5)
+    found = leader({"a": [a], "b": [b]}, lower=True)
+    assert found is not None
+    assert (found.best, found.tied) == ("b", ())
+    apart = leader({"a": [list(a.values())], "b": [list(b.values())]}, lower=True)
+    assert apart is not None
+    assert apart.tied == ("a",)
 
 
 def test_an_average_counts_every_cell_the_same() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.devcluster import builds, families
-from tools.devcluster.families import FAMILIES, Family
+from tools.devcluster.families import FAMILIES, GATEWAY, Family
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_another_go_or_stamp_is_another_build(family: Family) -> None:
     assert len(found) == 3
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [*FAMILIES, *GATEWAY], ids=lambda family: family.name)
 def test_each_family_is_pinned(family: Family) -> None:
     assert (family.folder / "go.mod").is_file()
     assert (family.folder / "go.sum").is_file()
@@ -48,8 +48,17 @@ def test_each_family_is_pinned(family: Family) -> None:
 
 
 def test_versions_that_programs_are_stamped_with_are_those_that_are_required() -> None:
-    required = {family.name: (family.folder / "go.mod").read_text() for family in FAMILIES}
+    required = {
+        family.name: (family.folder / "go.mod").read_text() for family in (*FAMILIES, *GATEWAY)
+    }
     assert f"k8s.io/kubernetes {families.KUBERNETES}" in required["kubernetes"]
     assert f"github.com/tektoncd/pipeline {families.TEKTON}" in required["tekton"]
     assert f"github.com/coredns/coredns {families.COREDNS}" in required["coredns"]
     assert f"github.com/tektoncd/cli v{families.TKN}" in required["tkn"]
+    assert f"helm.sh/helm/v3 {families.HELM}" in required["helm"]
+    assert f"gateway-api-inference-extension {families.PICKER}" in required["gaie"]
+    assert f"envoyproxy/gateway {families.ENVOY_GATEWAY}" in required["envoygateway"]
+
+
+def test_a_plain_cluster_builds_nothing_of_the_gateway() -> None:
+    assert not {family.name for family in FAMILIES} & {family.name for family in GATEWAY}

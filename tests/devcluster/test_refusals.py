@@ -60,9 +60,9 @@ def test_a_process_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
 def test_two_do_not_work_on_one_cluster(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "cluster")
     with (
-        cluster._alone(layout),
+        cluster.alone(layout),
         pytest.raises(ClusterFault, match="another `devcluster`"),
-        cluster._alone(layout, patience_s=0.1),
+        cluster.alone(layout, patience_s=0.1),
     ):
         pytest.fail("both work on it")
 
@@ -76,6 +76,17 @@ def test_without_a_cluster_verbs_say_so(tmp_path: Path) -> None:
     assert "there is no cluster" in asked.stdout
     assert devcluster(tmp_path / "none", "logs", "kubelet").returncode == 1
     assert devcluster(tmp_path / "none", "load", str(tmp_path / "no.tar")).returncode == 1
+
+
+def test_what_cannot_be_added_is_said_and_nothing_is_started(tmp_path: Path) -> None:
+    asked = devcluster(tmp_path / "none", "add", "gatway")
+    assert asked.returncode == 2
+    assert "nothing is called 'gatway'; there are gateway and llama" in asked.stderr
+    assert not (tmp_path / "none").exists()
+    assert devcluster(tmp_path / "none", "add").returncode == 2
+    asked = devcluster(tmp_path / "none", "parts")
+    assert asked.returncode == 1
+    assert "there is no cluster" in asked.stderr
 
 
 def test_names_of_mounts_are_read_as_the_kernel_writes_them() -> None:

@@ -12,7 +12,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(300))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(300))
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,99 @@ def make_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
 def namespace(make_namespace: Callable[..., Namespace]) -> Namespace:
     """A namespace as any other."""
     return make_namespace()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command of llmatrix ended with and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def llmatrix(cluster: Cluster, tmp_path: Path) -> Callable[..., Said]:
+    """Run the real command line against the cluster, as an administrator or as an account."""
+
+    def run(*words: str, kubeconfig: Path | None = None, **env: str) -> Said:
+        done = subprocess.run(
+            [sys.executable, "-m", "llmatrix", *words],
+            env={
+                **os.environ,
+                "KUBECONFIG": str(kubeconfig or cluster.kubectl.kubeconfig),
+                "COLUMNS": "200",
+                **env,
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=PATIENCE_S * 3,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def account(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Make accounts with exactly the rules given, and kubeconfigs by which to be them.
+
+    ``account(namespace, name, rules, cluster_rules)``; rules are those of RBAC.
+    """
+    api = "rbac.authorization.k8s.io"
+    bound: list[str] = []
+
+    def make(
+        namespace: Namespace,
+        name: str,
+        rules: Sequence[dict[str, Any]],
+        cluster_rules: Sequence[dict[str, Any]] = (),
+    ) -> Path:
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace.name}
+
+        def pair(kind: str, called: str, of: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+            metadata = {"name": called}
+            ref = {"apiGroup": api, "kind": kind, "name": called}
+            return [
+                {
+                    "apiVersion": f"{api}/v1",
+                    "kind": kind,
+                    "metadata": dict(metadata),
+                    "rules": list(of),
+                },
+                {
+                    "apiVersion": f"{api}/v1",
+                    "kind": f"{kind}Binding",
+                    "metadata": dict(metadata),
+                    "roleRef": ref,
+                    "subjects": [subject],
+                },
+            ]
+
+        namespace.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}},
+            *pair("Role", name, rules),
+        )
+        wide = f"{namespace.name}-{name}"
+        bound.append(wide)
+        cluster.kubectl.apply(pair("ClusterRole", wide, cluster_rules))
+        words = ("config", "view", "--raw", "--flatten", "--minify", "-o", "json")
+        config = json.loads(cluster.kubectl.run(*words))
+        token = namespace.run("create", "token", name).strip()
+        for user in config["users"]:
+            user["user"] = {"token": token}
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace.name
+        path = tmp_path / f"{name}.kubeconfig"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        return path
+
+    yield make
+    for wide in bound:
+        for kind in ("clusterrolebinding", "clusterrole"):
+            cluster.kubectl.run("delete", kind, wide, "--ignore-not-found")
 
 
 @pytest.fixture

@@ -47,9 +47,18 @@ class Lab:
     store: FolderStore
     stop: threading.Event = field(default_factory=threading.Event)
     events: list[Event] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of ``run``, for this engine."""
+    goes_on: bool = False
+    """Whether what was stopped here goes on elsewhere."""
+
+    def standing(self) -> list[str]:
+        """Name the sites on which something stands."""
+        return [site.name for site in sites()]
 
     def plan(self, matrix: dict[str, Any] | None = None, **changes: Any) -> Plan:
         document = copy.deepcopy(SMALL)
+        document["run"] |= copy.deepcopy(self.settings)
         for section, values in changes.items():
             document[section] = {**document.get(section, {}), **values}
         if matrix:

@@ -73,6 +73,7 @@ class Proxy:
     upstream: int
     trouble: Trouble
     port: int = 0
+    host: str = "127.0.0.1"
     calls: list[str] = field(default_factory=list)
     troubled: int = 0
     received: int = 0
@@ -93,7 +94,7 @@ class Proxy:
 
     def _serve(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._call, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._call, self.host, self.port))
         self.port = server.sockets[0].getsockname()[1]
         self._loop.call_soon(ready.set)
         self._loop.run_forever()

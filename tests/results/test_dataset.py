@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
+from llmatrix.columns import REQUEST_COLUMNS
 from llmatrix.results.dataset import Dataset, load
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.manifest import Manifest, PlannedTrials, write_manifest
-from llmatrix.results.record import Record
-from llmatrix.results.records import write_record
+from llmatrix.results.query import query
+from llmatrix.results.record import Record, StoredFile
+from llmatrix.results.records import amend_record, read_record, write_record
 
 Synthesize = Callable[[Any], Path]
 
@@ -54,6 +57,42 @@ def test_requests_are_joined_with_their_trial(
     assert first is not None
     assert [column[0] for column in first][:2] == ["trial", "request"]
     assert "filename" not in {column[0] for column in first}
+
+
+@pytest.mark.parametrize("which", [0, 1, -1], ids=["oldest", "middle", "newest"])
+def test_files_of_an_earlier_version_lack_columns_and_are_read_all_the_same(
+    synthesize: Synthesize, synthetic: Callable[..., Any], which: int
+) -> None:
+    folder = synthesize(synthetic(replicates=1, requests=50))
+    data = load_folder(folder)
+    trial = data.records[which].trial
+    path = folder / trial / "requests.parquet"
+    whole = parquet.read_table(path)
+    parquet.write_table(whole.drop_columns(["cached_tokens", "server"]), path)
+    record = read_record(FolderStore(folder.parent), folder.name, trial)
+    files = {"requests.parquet": StoredFile(bytes=path.stat().st_size, sha256="0" * 64)}
+    amend_record(FolderStore(folder.parent), record.model_copy(update={"files": files}))
+    data = load_folder(folder)
+    answer = query(data, "SELECT count(*), count(server), any_value(cached_tokens) FROM requests")
+    assert answer.rows == ((300, 0, None),)
+    every = query(data, "SELECT * FROM requests LIMIT 1")
+    assert set(every.columns[1:]) == set(REQUEST_COLUMNS)
+    with data.connect() as connection:
+        assert connection.execute("SELECT count(DISTINCT trial) FROM requests").fetchall() == [(6,)]
+
+
+def test_a_condition_on_the_trial_opens_no_other_file(
+    synthesize: Synthesize, synthetic: Callable[..., Any]
+) -> None:
+    folder = synthesize(synthetic(replicates=1, requests=50))
+    data = load_folder(folder)
+    wanted = data.records[3].trial
+    sql = f"SELECT count(*) FROM requests WHERE trial = '{wanted}'"  # noqa: S608 - our own id
+    for record in data.records[1:-1]:
+        if record.trial != wanted:
+            path = folder / record.trial / "requests.parquet"
+            path.write_bytes(b"PAR1" + b"x" * (path.stat().st_size - 8) + b"PAR1")
+    assert query(data, sql).rows == ((50,),)
 
 
 def test_an_experiment_without_requests_has_an_empty_table(

@@ -119,7 +119,7 @@ def test_every_column_is_told(experiment: Path) -> None:
     assert by_name["stack.router.config"]["meaning"] == "label of the trial's level of the factor"
     assert by_name["seconds_server"]["unit"] == "s"
     assert all(row["meaning"] for row in rows)
-    assert len(list(describe(data))) == len(rows)
+    assert len(list(describe(data.tables()))) == len(rows)
 
 
 def test_the_dictionary_names_the_columns_in_their_order() -> None:

@@ -56,6 +56,17 @@ class Reply:
         return "".join(event["choices"][0]["text"] for event in self.events if event["choices"])
 
 
+@contextmanager
+def asking(url: str, path: str, body: object) -> Iterator[http.client.HTTPResponse]:
+    """Send one request and give the answer while it comes."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request("POST", path, json.dumps(body).encode())
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
 def ask(url: str, path: str, body: object = None, **headers: str) -> Reply:
     """Send one request; a body that is not bytes goes as JSON."""
     parts = urlsplit(url)
@@ -112,10 +123,11 @@ class Programs:
     def start(self, *arguments: str) -> Program:
         number = len(self.running)
         announce, log = self.folder / f"{number}.json", self.folder / f"{number}.log"
-        with log.open("wb") as stderr:
+        with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", "llmatrix.sim", *arguments, "--announce", str(announce)],
-                stderr=stderr,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
             )
 
         def announced() -> bool:
@@ -131,8 +143,9 @@ class Programs:
     def serve(self, *arguments: str, model: str = MODEL) -> Program:
         return self.start("serve", "--model", model, *arguments)
 
-    def route(self, config: str, servers: Path) -> Program:
-        return self.start("route", "--config", config, "--servers-file", str(servers))
+    def route(self, config: str, servers: Path | None = None) -> Program:
+        follow = () if servers is None else ("--servers-file", str(servers))
+        return self.start("route", "--config", config, *follow)
 
     def close(self) -> None:
         for program in self.running:
@@ -204,6 +217,7 @@ def tools() -> Any:
 
     class Tools:
         ask = staticmethod(ask)
+        asking = staticmethod(asking)
         metric = staticmethod(metric)
         until = staticmethod(until)
         prompt = staticmethod(prompt_of)

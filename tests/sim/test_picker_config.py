@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmatrix.sim import picker_config
-from llmatrix.sim.picker_config import PickerConfigError, Saturation, load
+from llmatrix.sim.filtering import FILTERS
+from llmatrix.sim.picker_config import PickerConfigError, load
+from llmatrix.sim.picking import PICKERS
+from llmatrix.sim.plugin_parameters import duration_s
 from llmatrix.sim.plugins import PLUGINS, Role, Status
-from llmatrix.sim.scoring import _PICKERS, _SCORERS
+from llmatrix.sim.profiles import Disaggregation, Saturation
+from llmatrix.sim.scoring import SCORERS
 
 HEAD = "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\n"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "router"
@@ -27,8 +30,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "router"
 def test_examples(name: str, scorers: list[str], picker: str) -> None:
     config = load((EXAMPLES / f"{name}.yaml").read_text())
 
-    assert [used.type for used in config.scorers] == scorers
-    assert config.picker.type == picker
+    assert [used.type for used in config.primary.scorers] == scorers
+    assert config.primary.picker.type == picker
 
 
 def test_without_profiles_everything_declared_is_in_the_default_one() -> None:
@@ -37,25 +40,31 @@ def test_without_profiles_everything_declared_is_in_the_default_one() -> None:
         "- type: single-profile-handler\n"
     )
 
-    assert (config.profile, [u.type for u in config.scorers]) == ("default", ["queue-scorer"])
-    assert (config.picker.type, config.scorers[0].weight) == ("random-picker", 1)
+    assert (config.primary.name, [u.type for u in config.primary.scorers]) == (
+        "default",
+        ["queue-scorer"],
+    )
+    assert (config.primary.picker.type, config.primary.scorers[0].weight) == ("random-picker", 1)
 
 
 def test_a_profile_without_a_picker_gets_a_declared_one_or_the_highest_score() -> None:
     profile = "schedulingProfiles:\n- name: p\n  plugins:\n  - pluginRef: q\n    weight: 3\n"
     queue = "plugins:\n- name: q\n  type: queue-scorer\n"
 
-    assert load(f"{HEAD}{queue}{profile}").picker.type == "max-score-picker"
+    assert load(f"{HEAD}{queue}{profile}").primary.picker.type == "max-score-picker"
     declared = load(f"{HEAD}{queue}- type: random-picker\n{profile}")
-    assert (declared.picker.type, declared.scorers[0].weight) == ("random-picker", 3)
+    assert (declared.primary.picker.type, declared.primary.scorers[0].weight) == (
+        "random-picker",
+        3,
+    )
 
 
 def test_parameters_have_the_pickers_defaults_also_in_place_of_nonsense() -> None:
-    plain = load(f"{HEAD}plugins:\n- type: prefix-cache-scorer\n").scorers[0].parameters
+    plain = load(f"{HEAD}plugins:\n- type: prefix-cache-scorer\n").primary.scorers[0].parameters
     given_ = load(
         f"{HEAD}plugins:\n- type: prefix-cache-scorer\n  parameters:\n    autoTune: false\n"
         "    blockSize: 0\n    maxPrefixBlocksToMatch: 10\n    lruCapacityPerServer: -4\n"
-    ).scorers[0]
+    ).primary.scorers[0]
 
     assert plain == {
         "autoTune": True,
@@ -76,11 +85,77 @@ def test_llm_ds_group_and_scorers_and_the_saturation_detector() -> None:
         "metricsStalenessThreshold: 150ms}\n"
     )
 
-    assert config.scorers[0].parameters == {"threshold": 10}
-    assert config.scorers[1].parameters == {"requestTimeout": 90.0}
+    assert config.primary.scorers[0].parameters == {"threshold": 10}
+    assert config.primary.scorers[1].parameters["requestTimeout"] == 90.0
     assert config.saturation == Saturation(8, 0.8, 0.15)
 
 
+PD_EXAMPLE = """\
+apiVersion: inference.networking.x-k8s.io/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: prefill-header-handler
+- type: prefix-cache-scorer
+- type: prefill-filter
+- type: decode-filter
+- type: max-score-picker
+- type: pd-profile-handler
+  parameters: PARAMETERS
+DECIDER
+schedulingProfiles:
+- name: prefill
+  plugins:
+  - pluginRef: prefill-filter
+  - pluginRef: max-score-picker
+  - pluginRef: prefix-cache-scorer
+    weight: 50
+- name: decode
+  plugins:
+  - pluginRef: decode-filter
+  - pluginRef: max-score-picker
+  - pluginRef: prefix-cache-scorer
+    weight: 50
+"""
+"""After llm-d's docs/architecture.md."""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "decider", "least"),
+    [
+        ("{}", "", 0),
+        ("{threshold: 10}", "", 10),
+        ("{deciderPluginName: d}", "- {name: d, type: always-disagg-pd-decider}", 0),
+        ("{deciderPluginName: prefix-based-pd-decider}", "- type: prefix-based-pd-decider", None),
+        (
+            "{deciderPluginName: prefix-based-pd-decider}",
+            "- {type: prefix-based-pd-decider, parameters: {nonCachedTokens: 16}}",
+            64,
+        ),
+    ],
+)
+def test_llm_ds_prefill_and_decode(parameters: str, decider: str, least: int | None) -> None:
+    config = load(PD_EXAMPLE.replace("PARAMETERS", parameters).replace("DECIDER", decider))
+
+    assert config.disaggregation == Disaggregation("decode", "prefill", least=least)
+    assert [used.type for used in config.primary.filters] == ["decode-filter"]
+    assert [used.weight for used in config.named("prefill").scorers] == [50]
+
+
+def test_the_unified_handler_needs_no_header_handler_and_splits_only_with_a_decider() -> None:
+    plugins = "plugins:\n- type: always-disagg-pd-decider\n- type: disagg-profile-handler\n"
+    given_ = "  parameters: {deciders: {prefill: always-disagg-pd-decider}}\n"
+
+    assert load(HEAD + plugins + SPLIT_PROFILES).disaggregation == Disaggregation(
+        "decode", "prefill", least=None
+    )
+    assert load(HEAD + plugins + given_ + SPLIT_PROFILES).disaggregation == Disaggregation(
+        "decode", "prefill", least=0
+    )
+
+
+SPLIT_PROFILES = (
+    "schedulingProfiles:\n- {name: prefill, plugins: []}\n- {name: decode, plugins: []}\n"
+)
 WRONG = {
     "unknown type": ("plugins:\n- type: queue-scorerx\n", 4, 9, "did you mean 'queue-scorer'"),
     "no type": ("plugins:\n- name: q\n", 4, 3, "no type"),
@@ -173,10 +248,76 @@ WRONG = {
         "must be an integer",
     ),
     "refused plugin": (
-        "plugins:\n- type: pd-profile-handler\n",
+        "plugins:\n- type: data-parallel-profile-handler\n",
         4,
         9,
-        "is not simulated: prefill and decode",
+        "is not simulated: data-parallel ranks",
+    ),
+    "required parameter": (
+        "plugins:\n- type: by-label\n",
+        4,
+        3,
+        "'by-label' needs the parameter 'label'",
+    ),
+    "list of wrong items": (
+        "plugins:\n- {type: by-label, parameters: {label: a, validValues: [b, 1]}}\n",
+        4,
+        56,
+        "must be a list of text",
+    ),
+    "wrong operator": (
+        (
+            "plugins:\n- type: label-selector-filter\n"
+            "  parameters: {matchExpressions: [{key: a, operator: in, values: [b]}]}\n"
+        ),
+        5,
+        35,
+        "an operator of In, NotIn",
+    ),
+    "operator without values": (
+        (
+            "plugins:\n- type: label-selector-filter\n"
+            "  parameters: {matchExpressions: [{key: a, operator: In}]}\n"
+        ),
+        5,
+        35,
+        "In and NotIn need values",
+    ),
+    "no header handler": (
+        f"plugins:\n- type: pd-profile-handler\n{SPLIT_PROFILES}",
+        4,
+        3,
+        "without a prefill-header-handler",
+    ),
+    "header handler of another profile": (
+        (
+            "plugins:\n- type: pd-profile-handler\n"
+            "- {type: prefill-header-handler, parameters: {prefillProfile: p}}\n"
+            f"{SPLIT_PROFILES}"
+        ),
+        5,
+        3,
+        "its prefillProfile is 'p', but 'pd-profile-handler' prefills by 'prefill'",
+    ),
+    "no such profile": (
+        (
+            "plugins:\n- type: disagg-profile-handler\n"
+            "  parameters: {profiles: {decode: decoding}}\n"
+            f"{SPLIT_PROFILES}"
+        ),
+        4,
+        3,
+        "uses the profile 'decoding', which is not there; did you mean 'decode'",
+    ),
+    "no such decider": (
+        (
+            "plugins:\n- type: disagg-profile-handler\n"
+            "  parameters: {deciders: {prefill: nobody}}\n"
+            f"{SPLIT_PROFILES}"
+        ),
+        4,
+        3,
+        "'nobody' is no declared decider",
     ),
     "refused gate": ("featureGates:\n- flowControl\n", 4, 3, "not simulated"),
     "unknown gate": ("featureGates:\n- datalayer\n", 4, 3, "did you mean 'dataLayer'"),
@@ -245,9 +386,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_table_names_each_plugin_once_and_all_that_are_modelled_exist() -> None:
     usable = {t: p for t, p in PLUGINS.items() if p.status is not Status.REFUSED}
 
-    assert {t for t, p in usable.items() if p.role is Role.SCORER} == set(_SCORERS)
-    assert {t for t, p in usable.items() if p.role is Role.PICKER} == set(_PICKERS)
-    assert {t for t, p in usable.items() if p.role is Role.HANDLER} == {"single-profile-handler"}
+    def of(role: Role) -> set[str]:
+        return {kind for kind, plugin in usable.items() if plugin.role is role}
+
+    assert of(Role.SCORER) == set(SCORERS)
+    assert of(Role.PICKER) == set(PICKERS)
+    assert of(Role.FILTER) == set(FILTERS) - {"context-length-aware"}
+    assert of(Role.OTHER) == set()
     assert all(plugin.note for plugin in PLUGINS.values())
 
 
@@ -256,5 +401,5 @@ def test_the_table_names_each_plugin_once_and_all_that_are_modelled_exist() -> N
     [("150ms", 0.15), ("1m30s", 90.0), ("1.5h", 5400.0), ("0", 0.0), ("5", None), ("", None)],
 )
 def test_durations_are_gos(text: str, seconds: float | None) -> None:
-    found = picker_config.duration_s(text)
+    found = duration_s(text)
     assert found == (None if seconds is None else pytest.approx(seconds))

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatrix.sim.endpoint import Endpoint
-from llmatrix.sim.picker_config import RANDOM, PickerConfig, load
-from llmatrix.sim.scoring import Incoming, Profile, pick_any, pick_best, pick_weighted
+from llmatrix.sim.incoming import Blocks, Incoming
+from llmatrix.sim.picker_config import load
+from llmatrix.sim.picking import pick_any, pick_best, pick_weighted
+from llmatrix.sim.profiles import RANDOM, PickerConfig
+from llmatrix.sim.scheduling import Scheduler
 
 HEAD = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n"
 
@@ -28,8 +31,15 @@ def config(*plugins: str) -> PickerConfig:
 
 
 def scores(plugin: str, pool: list[Endpoint], incoming: Incoming | None = None) -> list[float]:
-    profile = Profile(config(plugin), seeded(1))
-    return profile.scorers[0][1].score(incoming or Incoming(), pool)
+    scheduler = Scheduler(config(plugin), seeded(1))
+    return scheduler.scorers[0].score(incoming or Incoming(), pool)
+
+
+def chosen_by(scheduler: Scheduler, incoming: Incoming, pool: list[Endpoint]) -> Endpoint:
+    choice = scheduler.choose(incoming, pool)
+    assert choice is not None
+    assert choice.prefill is None
+    return choice.endpoint
 
 
 def test_queue_scorer() -> None:
@@ -72,6 +82,50 @@ def test_active_request_scorer() -> None:
     assert scores("type: active-request-scorer", pool) == [1.0, 0.75, 0.0]
 
 
+def test_active_request_scorer_may_hold_busy_replicas_below_idle_ones() -> None:
+    pool = endpoints(3)
+    pool[0].active, pool[1].active, pool[2].active = 1, 2, 4
+    plugin = "{type: active-request-scorer, parameters: {idleThreshold: 1, maxBusyScore: 0.5}}"
+
+    assert scores(plugin, pool) == [1.0, 0.25, 0.0]
+
+
+def test_no_hit_lru_scorer_sends_cold_requests_round() -> None:
+    pool = endpoints(3)
+    scheduler = Scheduler(config("type: no-hit-lru-scorer"), seeded(1))
+    assert scheduler.scorers[0].score(Incoming(), pool) == [1.0, 0.5, 0.0]
+
+    order = [chosen_by(scheduler, Incoming(), pool) for _ in range(6)]
+
+    assert order == [*pool, *pool]
+    warm = Incoming(blocks={"prefix-cache-scorer": Blocks([1], 64, {pool[1]: 1})})
+    assert scheduler.scorers[0].score(warm, pool) == [0.5] * 3
+    scheduler.drop(pool[0])
+    assert scheduler.scorers[0].score(Incoming(), pool) == [1.0, 0.5, 0.0]
+    assert scheduler.scorers[0].score(Incoming(), pool[:1]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("label", "tokens", "score"),
+    [
+        (None, 10, 0.5),
+        ("nonsense", 10, 0.0),
+        ("9-1", 5, 0.0),
+        ("10-10", 10, 1.0),
+        # 0.3 + 0.7 × (0.7 ÷ (1 + 0.2) + 0.3 × 0.5), and 0.3 ÷ (1 + 1)
+        ("0-2000", 1000, 0.3 + 0.7 * (0.7 / 1.2 + 0.15)),
+        ("0-2000", 3000, 0.15),
+        ("3000-4000", 2000, 0.15),
+    ],
+)
+def test_context_length_aware(label: str | None, tokens: int, score: float) -> None:
+    pool = endpoints(1)
+    pool[0].labels = {} if label is None else {"llm-d.ai/context-length-range": label}
+    found = scores("type: context-length-aware", pool, Incoming(prompt=b"x" * 4 * tokens))
+
+    assert found == [pytest.approx(score)]
+
+
 def test_lora_affinity_scorer_finds_no_adapter() -> None:
     assert scores("type: lora-affinity-scorer", endpoints(2)) == [0.0, 0.0]
 
@@ -92,25 +146,25 @@ def test_session_affinity_scorer() -> None:
 
 def test_a_session_comes_back_to_where_it_was() -> None:
     pool = endpoints(4)
-    profile = Profile(config("type: session-affinity-scorer"), seeded(2))
-    first = profile.choose(Incoming(), pool)
-    lines = profile.answer_headers(first).split(b"\r\n")
+    scheduler = Scheduler(config("type: session-affinity-scorer"), seeded(2))
+    first = chosen_by(scheduler, Incoming(), pool)
+    lines = scheduler.answer_headers(first).split(b"\r\n")
     cookie = lines[0].removeprefix(b"set-cookie: ").partition(b";")[0]
 
-    again = {profile.choose(Incoming(headers={b"cookie": cookie}), pool) for _ in range(20)}
+    again = {chosen_by(scheduler, Incoming(headers={b"cookie": cookie}), pool) for _ in range(20)}
 
     assert again == {first}
 
 
 def test_prefix_cache_scorer_learns_where_it_routed() -> None:
     pool = endpoints(3)
-    profile = Profile(
+    scheduler = Scheduler(
         config("{type: prefix-cache-scorer, parameters: {autoTune: false, blockSize: 4}}"),
         seeded(3),
     )
-    scorer = profile.scorers[0][1]
+    scorer = scheduler.scorers[0]
     asked = Incoming("m", b"aaaabbbbcccc")
-    chosen = profile.choose(asked, pool)
+    chosen = chosen_by(scheduler, asked, pool)
     others = [0.0 if endpoint is not chosen else 1.0 for endpoint in pool]
 
     assert scorer.score(Incoming("m", b"aaaabbbbcccc"), pool) == others
@@ -119,29 +173,29 @@ def test_prefix_cache_scorer_learns_where_it_routed() -> None:
     assert scorer.score(Incoming("other", b"aaaabbbbcccc"), pool) == [0.0] * 3
     assert scorer.score(Incoming("m", b"aaaabbbbcccc", salt="s"), pool) == [0.0] * 3
     assert scorer.score(Incoming("m", b"aaa"), pool) == [0.0] * 3
-    profile.drop(chosen)
+    scheduler.drop(chosen)
     assert scorer.score(Incoming("m", b"aaaabbbbcccc"), pool) == [0.0] * 3
 
 
 def test_the_prefix_scorers_block_size_follows_the_servers() -> None:
     pool = endpoints(1)
-    profile = Profile(config("type: prefix-cache-scorer"), seeded(3))
+    scheduler = Scheduler(config("type: prefix-cache-scorer"), seeded(3))
     asked = Incoming("m", b"x" * 640)
-    profile.choose(asked, pool)
-    assert len(asked.hashes["prefix-cache-scorer"]) == 640 // 64
+    scheduler.choose(asked, pool)
+    assert len(asked.blocks["prefix-cache-scorer"].hashes) == 640 // 64
 
     pool[0].block_size = 32
-    profile.choose(asked, pool)
-    assert len(asked.hashes["prefix-cache-scorer"]) == 640 // (32 * 4)
+    scheduler.choose(asked, pool)
+    assert len(asked.blocks["prefix-cache-scorer"].hashes) == 640 // (32 * 4)
 
 
 def test_the_prefix_scorer_forgets_on_reset() -> None:
     pool = endpoints(2)
-    profile = Profile(config("type: prefix-cache-scorer"), seeded(3))
-    profile.choose(Incoming("m", b"x" * 640), pool)
-    profile.reset()
+    scheduler = Scheduler(config("type: prefix-cache-scorer"), seeded(3))
+    scheduler.choose(Incoming("m", b"x" * 640), pool)
+    scheduler.reset()
 
-    assert profile.scorers[0][1].score(Incoming("m", b"x" * 640), pool) == [0.0, 0.0]
+    assert scheduler.scorers[0].score(Incoming("m", b"x" * 640), pool) == [0.0, 0.0]
 
 
 def test_weights_add_up_and_scores_are_held_between_0_and_1() -> None:
@@ -155,17 +209,17 @@ def test_weights_add_up_and_scores_are_held_between_0_and_1() -> None:
     )
     # With queue weight 1: 0 + 1 against 1 + 0.4; with weight 0: 1 against 0.4.
     for weight, best in (("1", pool[1]), ("0", pool[0])):
-        profile = Profile(load(text.replace("WEIGHT", weight)), seeded(4))
-        assert profile.choose(Incoming(), pool) is best
+        scheduler = Scheduler(load(text.replace("WEIGHT", weight)), seeded(4))
+        assert chosen_by(scheduler, Incoming(), pool) is best
     pool[0].waiting, pool[1].kv_usage, pool[0].kv_usage = 0, 9.0, 0.9
-    profile = Profile(load(text.replace("WEIGHT", "1")), seeded(4))
-    assert profile.choose(Incoming(), pool) is pool[0]
+    scheduler = Scheduler(load(text.replace("WEIGHT", "1")), seeded(4))
+    assert chosen_by(scheduler, Incoming(), pool) is pool[0]
 
 
 def test_equals_are_chosen_at_random() -> None:
     pool = endpoints(4)
-    profile = Profile(RANDOM, seeded(5))
-    counts = Counter(profile.choose(Incoming(), pool).address for _ in range(4000))
+    scheduler = Scheduler(RANDOM, seeded(5))
+    counts = Counter(chosen_by(scheduler, Incoming(), pool).address for _ in range(4000))
 
     assert len(counts) == 4
     assert all(850 < count < 1150 for count in counts.values())

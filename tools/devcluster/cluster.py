@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def up(place: Layout) -> Parts:
         ClusterFault: it did not come up.
     """
     parts = prepare()
-    with _alone(place):
+    with alone(place):
         with phase("keys and settings"):
             wanted = _settle(place, parts)
             _refuse_another(place)
@@ -127,7 +127,7 @@ def down(place: Layout) -> None:
         ClusterFault: something does not end or stays behind.
     """
     if place.root.is_dir():
-        with _alone(place), phase("down"):
+        with alone(place), phase("down"):
             _down(place)
 
 
@@ -190,7 +190,7 @@ def _start(
         first = [by_name["etcd"], by_name["containerd"]]
         running.start(place, first)
         running.await_ready(place, first)
-    loading = aside.submit(_load, place, parts)
+    loading = aside.submit(load_images, place, parts.images.values())
     with phase("API server"):
         running.start(place, [by_name["kube-apiserver"]])
         running.await_ready(place, [by_name["kube-apiserver"]])
@@ -205,10 +205,10 @@ def _start(
     return loading
 
 
-def _load(place: Layout, parts: Parts) -> None:
-    """Import the images that containerd lacks."""
+def load_images(place: Layout, wanted: Iterable[Image]) -> None:
+    """Import those images that containerd lacks."""
     present = images.present(place)
-    missing = [image for image in parts.images.values() if image.name not in present]
+    missing = [image for image in wanted if image.name not in present]
     with phase(f"{len(missing)} images imported"):
         for path in images.provide(missing, layout.cache()):
             images.load(place, path)
@@ -235,7 +235,7 @@ def _down(place: Layout) -> None:
 
 
 @contextlib.contextmanager
-def _alone(place: Layout, patience_s: float = 300.0) -> Iterator[None]:
+def alone(place: Layout, patience_s: float = 300.0) -> Iterator[None]:
     """Keep two of us from working on the cluster at the same time; the second waits."""
     place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (place.root.parent / f".{place.root.name}.lock").open("w") as lock:

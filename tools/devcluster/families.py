@@ -11,6 +11,9 @@ KUBERNETES: Final = "v1.34.4"
 TEKTON: Final = "v1.6.0"
 COREDNS: Final = "v1.14.7"
 TKN: Final = "0.42.0"
+HELM: Final = "v3.19.5"
+PICKER: Final = "v1.2.0"
+ENVOY_GATEWAY: Final = "v1.6.0"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Family:
     def folder(self) -> Path:
         """Where go.mod is."""
         return Path(__file__).parent / "go" / self.name
+
+
+_HELM: Final = "helm.sh/helm/v3"
+_GAIE: Final = "sigs.k8s.io/gateway-api-inference-extension"
+_ENVOY_GATEWAY: Final = "github.com/envoyproxy/gateway"
 
 
 def _named(prefix: str, *names: str) -> dict[str, str]:
@@ -84,3 +92,33 @@ FAMILIES: Final = (
     Family("pause", {"pause": "."}),
     Family("provisioner", {"provisioner": "."}),
 )
+"""What every cluster is made of."""
+
+GATEWAY: Final = (
+    Family(
+        "helm",
+        {"helm": f"{_HELM}/cmd/helm"},
+        stamp={
+            f"{_HELM}/internal/version.version": HELM,
+            # What charts are told to be rendered for, where no cluster is asked.
+            f"{_HELM}/pkg/chartutil.k8sVersionMajor": "1",
+            f"{_HELM}/pkg/chartutil.k8sVersionMinor": "34",
+        },
+    ),
+    Family(
+        "gaie",
+        {"epp": f"{_GAIE}/cmd/epp"},
+        stamp={f"{_GAIE}/version.BuildRef": PICKER},
+        manifests={
+            "crds": (_GAIE, "config/crd/bases"),
+            "charts/inferencepool": (_GAIE, "config/charts/inferencepool"),
+        },
+    ),
+    Family(
+        "envoygateway",
+        {"envoy-gateway": f"{_ENVOY_GATEWAY}/cmd/envoy-gateway"},
+        stamp={f"{_ENVOY_GATEWAY}/internal/cmd/version.envoyGatewayVersion": ENVOY_GATEWAY},
+        manifests={"charts/gateway-helm": (_ENVOY_GATEWAY, "charts/gateway-helm")},
+    ),
+)
+"""What ``add gateway`` needs beside: built only for those who ask for it."""

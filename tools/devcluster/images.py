@@ -29,9 +29,9 @@ _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 def described(programs: Mapping[str, Path]) -> dict[str, Image]:
     """Give the images by short name; ``programs`` is what ``builds.provide`` gives."""
     found = {
-        "pause": _plain("pause", {"/pause": programs["pause"] / "pause"}, ["/pause"]),
+        "pause": plain("pause", {"/pause": programs["pause"] / "pause"}, ["/pause"]),
         # Root without capabilities but the one that its manifest adds, to listen at port 53.
-        "coredns": _plain(
+        "coredns": plain(
             "coredns", {"/coredns": programs["coredns"] / "coredns"}, ["/coredns"], user="0:0"
         ),
         "busybox": _busybox(),
@@ -42,7 +42,7 @@ def described(programs: Mapping[str, Path]) -> dict[str, Image]:
         files = {at: program}
         if program.name == "resolvers":
             files["/sbin/tini"] = _TINI
-        found[program.name] = _plain(f"tekton-{program.name}", files, [at])
+        found[program.name] = plain(f"tekton-{program.name}", files, [at])
     return found
 
 
@@ -81,20 +81,35 @@ def _ctr(layout: Layout, *words: str) -> str:
     return output(["ctr", "--address", address, "--namespace", "k8s.io", *words])
 
 
-def _plain(
-    name: str, files: Mapping[str, Path], entrypoint: list[str], user: str = "65532:65532"
+def plain(
+    name: str,
+    files: Mapping[str, Path],
+    entrypoint: list[str],
+    user: str = "65532:65532",
+    environment: Mapping[str, str] | None = None,
 ) -> Image:
+    """Describe an image of programs that need nothing but their files, named by its content."""
     texts = {**_USERS}
     if _CERTIFICATES.exists():
         texts["/etc/ssl/certs/ca-certificates.crt"] = _CERTIFICATES.read_text(encoding="utf-8")
     temporary = {"/tmp": 0o1777}  # noqa: S108 - a folder of the image
-    return _tagged(Image(name, files, entrypoint, user, texts=texts, folders=temporary))
+    return tagged(
+        Image(
+            name,
+            files,
+            entrypoint,
+            user,
+            texts=texts,
+            folders=temporary,
+            environment=environment or {},
+        )
+    )
 
 
 def _busybox() -> Image:
     listed = subprocess.run([_BUSYBOX, "--list"], capture_output=True, text=True, check=False)
     applets = sorted(set(listed.stdout.split()) - {"busybox"})
-    return _tagged(
+    return tagged(
         Image(
             "busybox",
             {"/bin/busybox": _BUSYBOX},
@@ -108,7 +123,7 @@ def _busybox() -> Image:
     )
 
 
-def _tagged(image: Image) -> Image:
+def tagged(image: Image) -> Image:
     """Name the image by its content, so that what was made once is never made again."""
     content = hashlib.sha256()
     for path, source in sorted(image.files.items()):

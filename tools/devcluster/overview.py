@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tools.devcluster import builds, components, layout, leftovers, readiness, running
+from tools.devcluster import (
+    builds,
+    components,
+    extras,
+    gateway,
+    layout,
+    leftovers,
+    readiness,
+    running,
+)
 from tools.devcluster.families import FAMILIES
 from tools.devcluster.kubectl import Kubectl
 from tools.devcluster.layout import Layout
@@ -26,7 +35,8 @@ def status(place: Layout) -> tuple[list[str], bool]:
         lines.append(f"{component.name:<36}{'ready' if ready else 'NOT ready':<12}{state}")
     kubectl = Kubectl(programs["kubernetes"] / "kubectl", place.kubeconfig)
     if well:
-        for what, works in readiness.conditions(kubectl):
+        more = gateway.conditions(kubectl) if "gateway" in extras.added(place) else ()
+        for what, works in (*readiness.conditions(kubectl), *more):
             answers = works()
             well = well and answers
             lines.append(f"{what:<48}{'works' if answers else 'does NOT work'}")

@@ -31,7 +31,7 @@ def node(kubectl: Kubectl, since: float) -> None:
     Raises:
         ClusterFault: it does not become ready.
     """
-    _await("the node", lambda: _node_ready(kubectl, since), lambda: _node_state(kubectl))
+    await_that("the node", lambda: _node_ready(kubectl, since), lambda: _node_state(kubectl))
 
 
 def addons(kubectl: Kubectl) -> None:
@@ -41,7 +41,7 @@ def addons(kubectl: Kubectl) -> None:
         ClusterFault: one of them does not.
     """
     for what, works in conditions(kubectl):
-        _await(what, works, lambda: _pods(kubectl))
+        await_that(what, works, lambda: pods(kubectl))
 
 
 def conditions(kubectl: Kubectl) -> Iterator[tuple[str, Callable[[], bool]]]:
@@ -54,7 +54,12 @@ def conditions(kubectl: Kubectl) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "Tekton's controller as the leader", partial(_leads, kubectl)
 
 
-def _await(what: str, condition: Callable[[], bool], state: Callable[[], str]) -> None:
+def await_that(what: str, condition: Callable[[], bool], state: Callable[[], str]) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        ClusterFault: it does not; the message ends with the state.
+    """
     if not until(condition, _PATIENCE_S, every_s=0.25):
         raise ClusterFault(f"{what} did not become ready in {_PATIENCE_S:.0f} s:\n{state()}")
 
@@ -114,5 +119,6 @@ def _node_state(kubectl: Kubectl) -> str:
     return kubectl.run("describe", "node", NODE)[-1500:]
 
 
-def _pods(kubectl: Kubectl) -> str:
+def pods(kubectl: Kubectl) -> str:
+    """Show all pods."""
     return kubectl.run("get", "pods", "-A", "-o", "wide")

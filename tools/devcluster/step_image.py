@@ -6,10 +6,13 @@ by debootstrap, once, and takes its place.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +38,22 @@ def provide(cache: Path) -> tuple[str, Path]:
     Raises:
         ClusterFault: it cannot be built.
     """
-    base = os.environ.get("LLMATRIX_DEVCLUSTER_BASE") or _own_base_name()
-    name = f"{_NAME}:{_digest(base)}"
+    with _alone(cache):
+        return _provide(cache)
+
+
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Let nobody else build meanwhile: whoever ends first would remove the other's containers."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "step-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _provide(cache: Path) -> tuple[str, Path]:
+    base = _base()
+    name = image_name()
     archive = cache / "images" / f"llmatrix-{name.rpartition(':')[2]}.tar"
     if archive.exists():
         return name, archive
@@ -56,6 +73,15 @@ def provide(cache: Path) -> tuple[str, Path]:
         if former != archive:
             former.unlink()
     return name, archive
+
+
+def image_name() -> str:
+    """Give the name that the image of these sources has, built or not."""
+    return f"{_NAME}:{_digest(_base())}"
+
+
+def _base() -> str:
+    return os.environ.get("LLMATRIX_DEVCLUSTER_BASE") or _own_base_name()
 
 
 def _digest(base: str) -> str:

@@ -58,6 +58,7 @@ class Comparison:
         p_regression: of "not worse by more than the threshold", by itself; None where neither way
             is better.
         threshold: as a share of A.
+        paired: whether any cell's units are the same on both sides.
     """
 
     better: Better
@@ -69,6 +70,7 @@ class Comparison:
     p: float | None
     p_regression: float | None
     threshold: float
+    paired: bool
 
     @property
     def change(self) -> float | None:
@@ -128,6 +130,7 @@ def compare(
         p=difference.p_value(),
         p_regression=_p_regression(a, b, better, threshold),
         threshold=threshold,
+        paired=any(one.keys() == other.keys() for one, other in zip(a, b, strict=True)),
     )
 
 

@@ -6,22 +6,29 @@ Treatments whose units have the same keys were measured on the same ground, so t
 common and cancels: the sum is formed within each unit before its spread is taken (a paired
 comparison; Student, Biometrika 6, 1908; Law, Simulation Modeling and Analysis, 5th ed., section
 11.2, "common random numbers"). All others are independent, each with a variance of its own, and
-the degrees of freedom are Satterthwaite's ("An approximate distribution of estimates of variance
-components", Biometrics Bulletin 2, 1946), which for two samples is Welch's test.
+the degrees of freedom are Welch's of 1947 ("The generalization of 'Student's' problem when several
+different population variances are involved", Biometrika 34):
+
+    (sum of v)^2 / (sum of v^2 / (f + 2)) - 2
+
+with v each part's squared error and f its degrees of freedom. The more common formula of
+Satterthwaite (1946), which has f for f + 2 and does not subtract 2, takes too few among the three
+or so replicates that there are: its 95 % intervals of equal samples of three cover 96.5 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
-from typing import Literal
+from statistics import fmean
+from typing import Any, Literal, TypeAlias
 
 from llmatrix.analysis.replicates import Estimate, student_t
 
-Unit = Hashable
-Sample = Mapping[Unit, float]
+Unit: TypeAlias = Any
+"""Whatever can be a key; a mapping is invariant in it, so a narrower type would fit nobody's."""
+Sample: TypeAlias = Mapping[Unit, float]
 
 MIN_UNITS = 2
 """Below two units a sample has no variance."""
@@ -102,12 +109,14 @@ def weigh(cells: Sequence[tuple[float, Sample]]) -> Contrast:
         value = 0.0
     if n < MIN_UNITS:
         return Contrast(n, value, None, math.inf, paired)
-    parts = [(variance(values) / len(values), len(values) - 1) for values in strands]
+    parts = [(_squared_error(values), len(values) - 1) for values in strands]
     total = math.fsum(part for part, _ in parts)
-    below = math.fsum(part**2 / degrees for part, degrees in parts)
+    below = math.fsum(part**2 / (degrees + 2) for part, degrees in parts)
     if below == 0.0 or total <= noise**2:  # nothing varies (or by less than a float can hold)
         return Contrast(n, value, 0.0, math.inf, paired)
-    return Contrast(n, value, math.sqrt(total), total**2 / below, paired)
+    fewest, most = min(f for _, f in parts), sum(f for _, f in parts)
+    degrees = min(max(total**2 / below - 2, fewest), most)
+    return Contrast(n, value, math.sqrt(total), degrees, paired)
 
 
 def differ(a: Sequence[Sample], b: Sequence[Sample]) -> Contrast:
@@ -124,6 +133,13 @@ def mean(cells: Sequence[Sample]) -> Contrast:
 def unkeyed(values: Iterable[float]) -> Sample:
     """Make a sample of values that share their ground with no other sample."""
     return {(object(), number): value for number, value in enumerate(values)}
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """Give the squared standard error of the mean of independent values."""
+    middle = fmean(values)
+    squares = math.fsum((value - middle) ** 2 for value in values)
+    return squares / (len(values) - 1) / len(values)
 
 
 def _strands(cells: Sequence[tuple[float, Sample]]) -> list[list[float]]:

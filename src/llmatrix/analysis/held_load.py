@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from llmatrix.analysis.contrasts import MIN_UNITS, Sample, weigh
+from llmatrix.analysis.contrasts import MIN_UNITS, Sample
+from llmatrix.analysis.replicates import student_ts
 
 Floats = NDArray[np.float64]
 _STEPS = 64
@@ -89,20 +90,51 @@ def _band(
     told: Sequence[tuple[float, Sample]], confidence: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Give places along the curve, its mean there and the bounds of its interval."""
-    places = [told[0][0]]
-    cells: list[list[tuple[float, Sample]]] = [[(1.0, told[0][1])]]
+    shares = np.linspace(0.0, 1.0, _STEPS + 1)
+    places, means, halves = [], [], []
     for (left, before), (right, after) in pairwise(told):
-        for share in np.linspace(0, 1, _STEPS + 1)[1:]:
-            places.append(left + share * (right - left))
-            weights = [(1.0 - share, before), (share, after)]
-            cells.append([(weight, sample) for weight, sample in weights if weight > 0])
-    found = [weigh(each) for each in cells]
-    means = np.array([one.value for one in found], dtype=np.float64)
-    if min(one.n for one in found) < MIN_UNITS:
-        unknown = np.full_like(means, np.inf)
-        return np.array(places), means, -unknown, unknown
-    half = np.array([one.estimate(confidence).half_width for one in found], dtype=np.float64)
-    return np.array(places), means, means - half, means + half
+        mean, half = _between(before, after, shares, confidence)
+        places.append(left + shares * (right - left))
+        means.append(mean)
+        halves.append(half)
+    if not places:  # one load alone
+        place, only = told[0]
+        mean, half = _between(only, only, shares[:1], confidence)
+        places, means, halves = [np.array([place])], [mean], [half]
+    x, y, reach = map(np.concatenate, (places, means, halves))
+    return x, y, y - reach, y + reach
+
+
+def _between(
+    before: Sample, after: Sample, shares: Floats, confidence: float
+) -> tuple[Floats, Floats]:
+    """Give mean and half-width on the way from one load to the next.
+
+    The same sums as ``contrasts.weigh`` forms of (1 - share) and share, for all shares at once.
+    """
+    same = before.keys() == after.keys()
+    first = np.array(list(before.values()))
+    second = np.array([after[unit] for unit in before] if same else list(after.values()))
+    means = (1 - shares) * first.mean() + shares * second.mean()
+    if min(len(first), len(second)) < MIN_UNITS:
+        return means, np.full_like(means, np.inf)
+    if same:
+        values = np.outer(1 - shares, first) + np.outer(shares, second)
+        errors = values.var(axis=1, ddof=1) / len(first)
+        return means, student_ts(confidence, np.array(len(first) - 1.0)) * np.sqrt(errors)
+    parts = np.stack(
+        [
+            (1 - shares) ** 2 * first.var(ddof=1) / len(first),
+            shares**2 * second.var(ddof=1) / len(second),
+        ]
+    )
+    own = np.array([[len(first) - 1.0], [len(second) - 1.0]])
+    total, below = parts.sum(axis=0), (parts**2 / (own + 2)).sum(axis=0)
+    varies = below > 0
+    degrees = np.where(varies, total**2 / np.where(varies, below, 1.0) - 2, own.min())
+    fewest = np.where(parts > 0, own, np.inf).min(axis=0)
+    degrees = np.clip(degrees, np.minimum(fewest, own.max()), own.sum())
+    return means, student_ts(confidence, degrees) * np.sqrt(total)
 
 
 def _first_above(x: Floats, y: Floats, limit: float) -> float | None:

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -98,3 +101,10 @@ def student_t(confidence: float, degrees: float) -> float:
     from scipy.special import stdtrit  # noqa: PLC0415 - not every command needs scipy
 
     return float(stdtrit(degrees, 0.5 + confidence / 2))
+
+
+def student_ts(confidence: float, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give ``student_t`` for many degrees of freedom; the shape of ``degrees``."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - see student_t
+
+    return np.asarray(stdtrit(degrees, 0.5 + confidence / 2), dtype=np.float64)

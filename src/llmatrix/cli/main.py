@@ -17,9 +17,15 @@ VERBS: Final = {
     "init": "Write a commented experiment file to start from.",
     "plan": "Show treatments, deployments, order and cost; start nothing.",
     "run": "Run what is missing of an experiment, and say where its report is.",
-    "status": "Tell how far an experiment is, and what stands on this machine.",
+    "tekton": "Write an experiment as files for kubectl and Git.",
+    "submit": "Submit what is missing to a cluster, and leave it to run there.",
+    "doctor": "Tell whether a cluster can run an experiment, and what to mend.",
+    "status": "Tell how far an experiment is, and what stands.",
+    "logs": "Show what the steps of an experiment's trials said on a cluster.",
+    "cancel": "End an experiment on a cluster, and see that nothing of it stands.",
     "report": "Show the answer as tables and as one self-contained page.",
     "view": "Serve that page on this machine, refreshed as records arrive.",
+    "compare": "Hold one experiment, or one level of a factor, against another; for CI.",
     "query": "Ask an experiment's tables in SQL.",
     "export": "Write an experiment's table of trials or requests as one file.",
     "push": "Copy an experiment from a folder into another store.",
@@ -32,6 +38,10 @@ VERBS: Final = {
 }
 
 
+INTERNAL: Final = ("step", "lane")
+"""Verbs that the Tasks on a cluster run, not people; help does not list them."""
+
+
 class _Verbs(click.Group):
     """A group whose commands live in modules of their names."""
 
@@ -41,7 +51,7 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in VERBS:
+        if cmd_name not in VERBS and cmd_name not in INTERNAL:
             return None
         command: click.Command = importlib.import_module(f"llmatrix.cli.{cmd_name}").command
         return command
@@ -50,7 +60,7 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; for one that is not there, name the nearest."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        if args and args[0] not in (*VERBS, *INTERNAL) and not args[0].startswith("-"):
             import difflib  # noqa: PLC0415 - only on a typing mistake
 
             near = difflib.get_close_matches(args[0], VERBS, n=1)

@@ -17,13 +17,18 @@ def check(plan: Plan) -> None:
         stack(treatment.stack.kind).check(treatment)
 
 
-def preflight(plan: Plan) -> None:
-    """Ask stacks and harnesses whether what the plan asks of them can work here.
+def preflight(plan: Plan, engine: str = "local") -> None:
+    """Ask stacks and harnesses whether what the plan asks of them can work.
+
+    What runs on a cluster is looked at by itself only: this machine need not reach it.
 
     Raises:
         UserError: one cannot, whatever the machine.
         EnvironmentFault: something that one needs is not there.
     """
     for treatment in plan.distinct_stacks():
-        stack(treatment.stack.kind).preflight(treatment)
+        if engine == "local":
+            stack(treatment.stack.kind).preflight(treatment)
+        else:
+            stack(treatment.stack.kind, on="kubernetes").check(treatment)
         harness(treatment.workload.harness).preflight(treatment)

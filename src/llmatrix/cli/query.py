@@ -34,22 +34,22 @@ def command(
       WHERE valid GROUP BY router' results/quickstart
     """
     from llmatrix.results.data_dictionary import describe  # noqa: PLC0415 - not for --help
-    from llmatrix.results.dataset import load  # noqa: PLC0415
     from llmatrix.results.places import find_experiment  # noqa: PLC0415
     from llmatrix.results.query import query  # noqa: PLC0415
+    from llmatrix.results.trials_index import open_tables  # noqa: PLC0415
 
     if columns:
         place, sql = sql or place, None
     elif sql is None:
         raise click.UsageError("give a question, such as 'SELECT * FROM trials', or --columns")
-    dataset = load(*find_experiment(place, command="llmatrix query SQL"))
+    tables = open_tables(*find_experiment(place, command="llmatrix query SQL"))
     if sql is None:
-        told = [(c.table, c.name, c.type, c.unit, c.meaning) for c in describe(dataset)]
+        told = [(c.table, c.name, c.type, c.unit, c.meaning) for c in describe(tables)]
         _print(form, ("table", "column", "type", "unit", "meaning"), told)
         return
-    answer = query(dataset, sql)
+    answer = query(tables, sql)
     _print(form, answer.columns, answer.rows)
-    for problem in dataset.problems:
+    for problem in tables.problems:
         click.echo(f"warning: {problem}", err=True)
 
 

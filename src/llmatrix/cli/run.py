@@ -20,7 +20,7 @@ from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.run_state import RunState
 from llmatrix.cli.wording import counted
-from llmatrix.errors import LlmatrixError, Stopped
+from llmatrix.errors import Detached, LlmatrixError, Stopped
 from llmatrix.results.store import Store
 
 _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
@@ -65,7 +65,7 @@ def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> 
     from llmatrix.results.records import finished, untrusted  # noqa: PLC0415
 
     plan, experiment = prepared.plan, prepared.plan.experiment
-    preflight(plan)
+    preflight(plan, experiment.run.engine)
     store = open_store(experiment.results.store, folder=prepared.loaded.path.parent)
     done = frozenset() if fresh else frozenset(finished(store, experiment.name))
     if redo_invalid:
@@ -78,13 +78,15 @@ def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> 
             f"{counted(state.reused, 'trial')} of {state.planned:,} measured before, and reused",
             err=True,
         )
-    _write_manifest(prepared, store)
+    write_manifest_of(prepared, store)
     if state.reused < state.planned:
         with face(state) as tell, _stop_on_interrupt(tell.stopping) as stop:
             try:
                 engine(experiment.run.engine).run(
                     plan, store, Orders(done, keep), tell=tell, stop=stop
                 )
+            except Detached:
+                raise Detached(_left(prepared, state)) from None
             except Stopped:
                 raise Stopped(_stopped(state)) from None
     return _tell_end(state, store, experiment.name)
@@ -113,7 +115,16 @@ def _stopped(state: RunState) -> str:
     )
 
 
-def _write_manifest(prepared: Prepared, store: Store) -> None:
+def _left(prepared: Prepared, state: RunState) -> str:
+    file = shlex.quote(str(prepared.loaded.path))
+    return (
+        f"left; {state.done} of {counted(state.planned, 'trial')} done, and the run goes on in the "
+        f"cluster. Watch it again: {shlex.join(['llmatrix', *sys.argv[1:]])}; look: llmatrix "
+        f"status {file}, llmatrix logs {file}; end it: llmatrix cancel {file}"
+    )
+
+
+def write_manifest_of(prepared: Prepared, store: Store) -> None:
     """Keep beside the records what they belong to; the report shows it."""
     from llmatrix.results.manifest import (  # noqa: PLC0415 - only a run writes it
         Manifest,

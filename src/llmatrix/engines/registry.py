@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Final, cast
+
 from llmatrix.engines.protocol import Engine
+
+_ENGINES: Final = {
+    "local": ("llmatrix.engines.local", "LocalEngine"),
+    "tekton": ("llmatrix.engines.tekton.engine", "TektonEngine"),
+}
 
 
 def engine(name: str) -> Engine:
     """Give the engine of a name; the schema admits no other names."""
-    from llmatrix.engines.local import LocalEngine  # noqa: PLC0415 - only a run needs it
-
-    return {LocalEngine.name: LocalEngine}[name]()
+    module, kind = _ENGINES[name]
+    return cast("Engine", getattr(importlib.import_module(module), kind)())

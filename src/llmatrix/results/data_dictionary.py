@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from llmatrix.analysis.definitions import METRICS
 from llmatrix.columns import REQUEST_COLUMNS
-from llmatrix.results.dataset import Dataset
+from llmatrix.results.dataset import Tables
 
 VERSION: Final = 1
 """Of the columns below; raised when one changes its meaning, not when one is added."""
@@ -89,13 +89,13 @@ REQUESTS: Final = (
 """Times of requests count from the moment for which the trial's first request was scheduled."""
 
 
-def describe(dataset: Dataset) -> Iterator[Column]:
-    """Tell every column that the dataset has, in the order of its tables."""
+def describe(tables: Tables) -> Iterator[Column]:
+    """Tell every column that an experiment has, in the order of its tables."""
     plain = {column.name: column for column in TRIALS}
     prefixes = {n.partition("<")[0]: c for n, c in plain.items() if n.partition("<")[0] != n}
-    for field in dataset.trials().schema:
+    for field in tables.trials.schema:
         name = field.name
-        if name in dataset.factors:
+        if name in tables.factors:
             known = plain["<factor path>"]
         elif name in plain:
             known = plain[name]

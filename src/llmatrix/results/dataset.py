@@ -19,7 +19,7 @@ from llmatrix.results.levels import complete, factors_of, unnamed_factors
 from llmatrix.results.manifest import Manifest, read_manifest
 from llmatrix.results.record import Failure, Record
 from llmatrix.results.records import read_failure, read_record
-from llmatrix.results.request_tables import add_requests, find_requests
+from llmatrix.results.request_tables import add_requests, find_requests, request_bytes
 from llmatrix.results.store import Store, side_by_side
 
 if TYPE_CHECKING:
@@ -69,24 +69,61 @@ class Dataset:
             rows = [_row(record, self.levels[record.trial]) for record in self.records]
             return pa.Table.from_pylist(rows, schema=schema)
 
+    def tables(self) -> Tables:
+        """Give what SQL is asked of."""
+        return Tables(
+            store=self.store,
+            experiment=self.experiment,
+            trials=self.trials(),
+            factors=self.factors,
+            request_bytes=request_bytes(self.records),
+            problems=self.problems,
+        )
+
     def connect(self, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
+        """Open a DuckDB connection with the tables, as ``Tables.connect`` does."""
+        return self.tables().connect(requests=requests)
+
+    def request_problems(self) -> tuple[str, ...]:
+        """Say which trials' requests cannot be read, a clear sentence each."""
+        return find_requests(self.store, self.experiment, request_bytes(self.records))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """An experiment as SQL sees it: the table of its trials, and where their requests are.
+
+    Attributes:
+        store: where it was read from.
+        experiment: its name.
+        trials: the table.
+        factors: every factor's path; each is a column of it.
+        request_bytes: for each trial, the oldest first, what its record says of its requests.
+        problems: what could not be read, a clear sentence each.
+    """
+
+    store: Store
+    experiment: str
+    trials: pa.Table
+    factors: tuple[str, ...]
+    request_bytes: dict[str, int | None]
+    problems: tuple[str, ...]
+
+    def connect(self, *, requests: bool = True, mixed: bool = True) -> duckdb.DuckDBPyConnection:
         """Open a DuckDB connection with the tables ``trials`` and, if wanted, ``requests``.
 
         Trials whose ``requests.parquet`` is missing or torn are not in ``requests``;
-        ``request_problems`` says which. Only the columns that a query names are read.
+        ``Dataset.request_problems`` says which. Only the columns that a query names are read.
+        ``mixed`` is that of ``request_tables.add_requests``.
         """
         import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
         connection = duckdb.connect()
-        connection.register("trials", self.trials())
+        connection.register("trials", self.trials)
         if requests:
-            whole, _ = find_requests(self.store, self.experiment, self.records)
-            add_requests(connection, self.store, self.experiment, whole)
+            whole, _ = find_requests(self.store, self.experiment, self.request_bytes)
+            add_requests(connection, self.store, self.experiment, whole, mixed=mixed)
         return connection
-
-    def request_problems(self) -> tuple[str, ...]:
-        """Say which trials' requests cannot be read, a clear sentence each."""
-        return find_requests(self.store, self.experiment, self.records)[1]
 
 
 def load(store: Store, experiment: str) -> Dataset:

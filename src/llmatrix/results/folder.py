@@ -45,7 +45,8 @@ def open_store(url: str, *, folder: Path) -> Store:
 
     Args:
         url: a folder, relative to ``folder``; ``file://`` and an absolute one; or
-            ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
+            ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``; to read,
+            ``pvc://namespace/claim`` of the cluster that the kubeconfig names.
         folder: where the experiment file is.
 
     Raises:
@@ -56,6 +57,10 @@ def open_store(url: str, *, folder: Path) -> Store:
         return FolderStore(folder / Path(url).expanduser())
     if scheme == "file":
         return FolderStore(Path(rest))
+    if scheme == "pvc":
+        from llmatrix.results.claim import open_claim  # noqa: PLC0415 - only it needs a cluster
+
+        return open_claim(url)
     if scheme not in {"s3", "gs", "az"}:
         raise UserError(
             f"there is no store of kind '{scheme}://'; records are kept in a folder such as "

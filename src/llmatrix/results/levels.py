@@ -23,13 +23,15 @@ def unnamed_factors(
     records: Sequence[Record], levels: Mapping[str, Mapping[str, str | None]]
 ) -> tuple[str, ...]:
     """Find what differs between records that have the same levels of every named factor."""
-    first: dict[tuple[str | None, ...], dict[str, Any]] = {}
+    first: dict[tuple[str | None, ...], Record] = {}
     found: dict[str, None] = {}
     for record in records:
-        document = _flat(_identity(record))
-        twin = first.setdefault(tuple(levels[record.trial].values()), document)
-        for path in {**twin, **document}:
-            if twin.get(path) != document.get(path):
+        twin = first.setdefault(tuple(levels[record.trial].values()), record)
+        if (twin.document, twin.versions) == (record.document, record.versions):
+            continue
+        mine, other = _flat(_identity(record)), _flat(_identity(twin))
+        for path in {**other, **mine}:
+            if other.get(path) != mine.get(path):
                 found[path] = None
     return tuple(found)
 
@@ -40,6 +42,8 @@ def complete(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dic
     Such a record takes the value that its resolved document holds at the factor's path, under
     the label that other records give to the same value.
     """
+    if all(path in record.levels for record in records for path in factors):
+        return {r.trial: {path: r.levels[path] for path in factors} for r in records}
     labels = {
         (path, _canonical(_at(_identity(record), path))): label
         for record in records

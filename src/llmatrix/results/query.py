@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from llmatrix.errors import StoreFault, UserError
-from llmatrix.results.dataset import Dataset
+from llmatrix.results.dataset import Dataset, Tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,7 +31,7 @@ class Answer:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def query(dataset: Dataset, sql: str) -> Answer:
+def query(asked: Dataset | Tables, sql: str) -> Answer:
     """Ask one question of the tables ``trials`` and ``requests``.
 
     Raises:
@@ -40,7 +40,19 @@ def query(dataset: Dataset, sql: str) -> Answer:
     """
     import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
-    with connect_locked(dataset, requests=_names_requests(sql)) as connection:
+    tables = asked.tables() if isinstance(asked, Dataset) else asked
+    needs_requests = _names_requests(sql)
+    try:
+        return _answer(tables, sql, requests=needs_requests, mixed=False)
+    except duckdb.InvalidInputException:
+        # Files of different versions: some have columns that others lack.
+        return _answer(tables, sql, requests=needs_requests, mixed=True)
+
+
+def _answer(tables: Tables, sql: str, *, requests: bool, mixed: bool) -> Answer:
+    import duckdb  # noqa: PLC0415 - see query
+
+    with connect_locked(tables, requests=requests, mixed=mixed) as connection:
         _check_reads(connection, sql)
         try:
             found = connection.execute(sql)
@@ -51,8 +63,10 @@ def query(dataset: Dataset, sql: str) -> Answer:
                 f"the query may only read the tables trials and requests: {_reason(error)}"
             ) from None
         except (duckdb.IOException, OSError) as error:
-            raise StoreFault(f"{dataset.store.url}: cannot be read: {_reason(error)}") from error
+            raise StoreFault(f"{tables.store.url}: cannot be read: {_reason(error)}") from error
         except duckdb.Error as error:
+            if requests and not mixed and isinstance(error, duckdb.InvalidInputException):
+                raise
             raise UserError(f"the query cannot be answered: {_reason(error)}") from None
     return Answer(
         columns=tuple(str(column[0]) for column in described),
@@ -61,11 +75,13 @@ def query(dataset: Dataset, sql: str) -> Answer:
     )
 
 
-def connect_locked(dataset: Dataset, *, requests: bool = True) -> duckdb.DuckDBPyConnection:
-    """Open the dataset's tables so that SQL can read its files and nothing else."""
-    connection = dataset.connect(requests=requests)
-    if dataset.store.parallel == 1:
-        folder = f"{dataset.store.url}/{dataset.experiment}/".replace("'", "''")
+def connect_locked(
+    tables: Tables, *, requests: bool = True, mixed: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """Open the tables so that SQL can read their files and nothing else."""
+    connection = tables.connect(requests=requests, mixed=mixed)
+    if tables.store.parallel == 1:
+        folder = f"{tables.store.url}/{tables.experiment}/".replace("'", "''")
         connection.execute(f"SET allowed_directories = ['{folder}']")
     for lock in _LOCKS:
         connection.execute(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -133,6 +134,19 @@ def read_record(store: Store, experiment: str, trial: str) -> Record:
             f"to the folder it lies in; move it back or delete it"
         )
     return record
+
+
+def left_behind(store: Store, experiment: str, trial: str) -> Record | Failure | None:
+    """Read a trial's record, or else why it failed; None where it left neither.
+
+    Raises:
+        StoreFault: what it left is torn, not ours or too new.
+    """
+    with contextlib.suppress(KeyError):
+        return read_record(store, experiment, trial)
+    with contextlib.suppress(KeyError):
+        return read_failure(store, experiment, trial)
+    return None
 
 
 def applied_seconds(

@@ -6,7 +6,8 @@ store, and only the ranges of bytes that hold the columns which a query names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
@@ -20,29 +21,59 @@ if TYPE_CHECKING:
 REQUESTS: Final = "requests.parquet"
 _RANGE_BYTES: Final = 64 * 1024
 """Enough for the index of a file, so that most need one call before their columns."""
+_MARK: Final = b"PAR1"
+_MARK_BYTES: Final = 512
 _LEFT_OUT: Final = "pictures of requests leave the trial out"
 
 
 def find_requests(
-    store: Store, experiment: str, records: Sequence[Record]
+    store: Store, experiment: str, trials: Mapping[str, int | None]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the trials whose requests can be read, and a clear sentence for each other one."""
-    sizes = _sizes(store, experiment, records)
+    """Give the trials whose requests can be read, and a clear sentence for each other one.
+
+    Args:
+        store: where the files are.
+        experiment: whose they are.
+        trials: for each, the bytes that its record says; None where it says nothing.
+    """
+    sizes = _sizes(store, experiment, trials)
     whole, problems = [], []
-    for record in records:
-        problem = _problem(store, experiment, record, sizes)
+    for trial, stored in trials.items():
+        name = f"{experiment}/{trial}/{REQUESTS}"
+        problem = _problem(store, name, stored, sizes.get(name))
         if problem:
-            name = f"{experiment}/{record.trial}/{REQUESTS}"
             problems.append(f"{store.url}/{name}: {problem}; {_LEFT_OUT}")
         else:
-            whole.append(record.trial)
+            whole.append(trial)
     return tuple(whole), tuple(problems)
 
 
+def request_bytes(records: Iterable[Record]) -> dict[str, int | None]:
+    """Give for each trial how many bytes of requests its record says that there are."""
+    stored = ((record.trial, record.files.get(REQUESTS)) for record in records)
+    return {trial: None if file is None else file.bytes for trial, file in stored}
+
+
 def add_requests(
-    connection: duckdb.DuckDBPyConnection, store: Store, experiment: str, trials: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    experiment: str,
+    trials: Sequence[str],
+    *,
+    mixed: bool = False,
 ) -> None:
-    """Add the table ``requests`` of these trials; it begins with the column ``trial``."""
+    """Add the table ``requests`` of these trials; it begins with the column ``trial``.
+
+    Args:
+        connection: to add it to.
+        store: where the files are.
+        experiment: whose they are.
+        trials: of ``find_requests``, the oldest first.
+        mixed: whether their columns may differ; then the index of every file is read at once,
+            which takes seconds for thousands. Otherwise those of the oldest and the newest tell,
+            and a query that meets another file without one of the columns ends with DuckDB's
+            ``InvalidInputException``.
+    """
     import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
     if not trials:
@@ -52,23 +83,32 @@ def add_requests(
         connection.register("requests", _remote(store, experiment, trials))
     else:
         paths = [str(store.local(f"{experiment}/{trial}/{REQUESTS}")) for trial in trials]
-        connection.register("request_files", pa.table({"trial": trials, "filename": paths}))
-        connection.read_parquet(paths, filename=True, union_by_name=True).create_view(
+        mixed = mixed or _columns(paths[0]) != _columns(paths[-1])
+        connection.read_parquet(paths, filename=True, union_by_name=mixed).create_view(
             "request_rows"
         )
+        # The trial is the folder's name; being made of the file's name alone, a condition on it
+        # keeps DuckDB from opening the files of other trials.
         connection.execute(
-            "CREATE VIEW requests AS SELECT trial, request_rows.* EXCLUDE (filename) "
-            "FROM request_rows JOIN request_files USING (filename)"
+            "CREATE VIEW requests AS SELECT split_part(filename, '/', -2) AS trial, "
+            "* EXCLUDE (filename) FROM request_rows"
         )
 
 
-def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str, int]:
+def _columns(path: str) -> list[str]:
+    from pyarrow import parquet  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
+
+    names: list[str] = parquet.read_schema(path).names
+    return names
+
+
+def _sizes(store: Store, experiment: str, trials: Iterable[str]) -> dict[str, int]:
     """Give the size of every file of the experiment, by one listing where calls are dear."""
     if store.parallel > 1:
         return store.sizes(f"{experiment}/")
     sizes = {}
-    for record in records:
-        name = f"{experiment}/{record.trial}/{REQUESTS}"
+    for trial in trials:
+        name = f"{experiment}/{trial}/{REQUESTS}"
         try:
             sizes[name] = store.local(name).stat().st_size
         except (KeyError, OSError):
@@ -76,28 +116,28 @@ def _sizes(store: Store, experiment: str, records: Sequence[Record]) -> dict[str
     return sizes
 
 
-def _problem(store: Store, experiment: str, record: Record, sizes: dict[str, int]) -> str | None:
-    name = f"{experiment}/{record.trial}/{REQUESTS}"
-    size, stored = sizes.get(name), record.files.get(REQUESTS)
+def _problem(store: Store, name: str, stored: int | None, size: int | None) -> str | None:
     if size is None:
         return "is missing"
-    if stored is not None and stored.bytes != size:
-        return f"has {size} bytes where its record says {stored.bytes}"
+    if stored is not None and stored != size:
+        return f"has {size} bytes where its record says {stored}"
     if store.parallel == 1 and not _is_parquet(store, name):
         return "is no whole Parquet file"
     return None
 
 
 def _is_parquet(store: Store, name: str) -> bool:
-    """Tell whether a file has a Parquet index; a folder's files may have been damaged in place."""
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
+    """Tell whether a file begins and ends as Parquet does: it may have been damaged in place.
 
+    The index itself is not read: of thousands of files that takes seconds.
+    """
     try:
-        parquet.read_metadata(store.local(name))
-    except (pa.ArrowInvalid, OSError):
+        with store.open(name, buffer_bytes=_MARK_BYTES) as file:
+            begins = file.read(len(_MARK))
+            file.seek(-len(_MARK), os.SEEK_END)
+            return begins == file.read(len(_MARK)) == _MARK
+    except (KeyError, OSError):
         return False
-    return True
 
 
 def _remote(store: Store, experiment: str, trials: Sequence[str]) -> Any:

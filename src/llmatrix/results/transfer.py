@@ -62,12 +62,19 @@ def copy_experiment(
     at_once = _AT_ONCE if max(source.parallel, target.parallel) > 1 else 1
     with ThreadPoolExecutor(at_once) as threads:
         yield from threads.map(
-            lambda trial: _copy_trial(source, experiment, trial, target, force=force), trials
+            lambda trial: copy_trial(source, experiment, trial, target, force=force), trials
         )
     yield _copy_document(source, manifest_name(experiment), target, "experiment.json", force=force)
 
 
-def _copy_trial(source: Store, experiment: str, trial: str, target: Store, *, force: bool) -> Moved:
+def copy_trial(
+    source: Store, experiment: str, trial: str, target: Store, *, force: bool = False
+) -> Moved:
+    """Copy what one trial left: its files, then its record; or why it failed.
+
+    Raises:
+        StoreFault: a store cannot be read or written; the record is whole or absent.
+    """
     name = record_name(experiment, trial)
     try:
         content = source.get(name)

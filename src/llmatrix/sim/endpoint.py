@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ class Endpoint:
         block_size, blocks: of its KV cache; 0 while unknown.
         updated: time of the last scrape on ``time.monotonic``; 0 before it.
         active: requests in flight through this router.
+        labels: as Kubernetes has them; filters look at them.
         requests, errors: how many were sent there, and how many of those failed on the way.
     """
 
@@ -38,18 +40,28 @@ class Endpoint:
     active: int = 0
     requests: int = 0
     errors: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, url: str) -> Endpoint:
+    def at(cls, url: str, labels: Mapping[str, str] | None = None) -> Endpoint:
         """Make the endpoint of a URL such as ``http://127.0.0.1:8000``.
 
         Raises:
             ValueError: not such a URL.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # brackets that do not close, a port that is no number
+            host = port = None
+        if not host or not port or url.rstrip("/") != f"http://{parts.netloc}" or "@" in url:
             raise ValueError(f"'{url}' is not a URL such as http://127.0.0.1:8000")
-        return cls(parts.hostname, parts.port, parts.netloc)
+        return cls(host, port, parts.netloc, labels=labels or {})
+
+    @property
+    def url(self) -> str:
+        """The base URL that it was made from."""
+        return f"http://{self.address}"
 
     def read(self, exposition: bytes, now: float) -> None:
         """Take the load from a scrape of the replica's ``/metrics``; what is missing stays."""

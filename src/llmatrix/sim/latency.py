@@ -26,6 +26,8 @@ STEP_OVERHEAD_S: Final = 2e-3
 """Seconds that a step costs whatever is in it; assumed."""
 SEQUENCE_OVERHEAD_S: Final = 5e-6
 """Seconds that each sequence adds to a step; assumed."""
+KV_TRANSFER_BYTES_PER_S: Final = 50e9
+"""What each accelerator fetches KV entries with: a 400 Gbit/s port, as in NVIDIA's DGX H100."""
 MEMORY_UTILIZATION: Final = 0.9
 """Share of device memory that the server uses, as vLLM's ``--gpu-memory-utilization``."""
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import orjson
@@ -34,6 +35,7 @@ class Listener:
         self._application = application
         self._connections: set[Connection] = set()
         self._server: asyncio.AbstractServer | None = None
+        self._address = ("", 0)
 
     async def open(self, host: str, port: int) -> str:
         """Listen; give the URL under which this machine reaches it.
@@ -51,6 +53,7 @@ class Listener:
             sock.close()
             raise
         bound = sock.getsockname()[1]
+        self._address = (host, bound)
         self._server = await loop.create_server(
             lambda: Connection(self._application, self._connections), sock=sock, backlog=_BACKLOG
         )
@@ -58,6 +61,14 @@ class Listener:
         return (
             f"http://[{reachable}]:{bound}" if ":" in reachable else f"http://{reachable}:{bound}"
         )
+
+    async def reopen(self) -> str:
+        """Listen again where it did before ``close``.
+
+        Raises:
+            OSError: somebody else took the address meanwhile.
+        """
+        return await self.open(*self._address)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -76,13 +87,28 @@ def announce(file: Path, document: Mapping[str, object]) -> None:
     Path(name).replace(file)
 
 
-def log_to_stderr() -> None:
-    """Log plain lines to standard error."""
+def log_to_stdout() -> None:
+    """Log plain lines to standard output, where a container's log is read."""
     logging.basicConfig(
         level=logging.INFO,
-        stream=sys.stderr,
+        stream=sys.stdout,
         format="%(asctime)s %(levelname)s %(message)s",
     )
+
+
+def end_as_first_process() -> None:
+    """Let SIGTERM end a program that is a container's first process, from now on.
+
+    The kernel gives process 1 no default actions: until the event loop takes the signal, it would
+    be lost, and the container would be killed only when its grace period is over.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    sys.exit(0)
 
 
 def run(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

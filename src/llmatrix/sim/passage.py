@@ -6,15 +6,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from llmatrix.sim.endpoint import Endpoint
 from llmatrix.sim.http import Connection, Request
+from llmatrix.sim.scheduling import Choice
 from llmatrix.sim.upstream import Upstream
 
 _LOG: Final = logging.getLogger(__name__)
 SERVED_BY: Final = b"x-gateway-destination-endpoint-served"
 """The answer's header that names the replica, as the picker's conformance tests have it."""
+PREFILLER: Final = b"x-prefiller-host-port"
+"""The request's header that names the replica which prefills for the one that decodes."""
 _OURS: Final = frozenset(
     {
+        PREFILLER,
         b"host",
         b"connection",
         b"content-length",
@@ -26,8 +29,11 @@ _OURS: Final = frozenset(
 )
 
 
-def onward(request: Request, endpoint: Endpoint) -> bytes:
-    """Write a request for a replica: the client's, but for what concerns one connection only."""
+def onward(request: Request, choice: Choice) -> bytes:
+    """Write a request for a replica: the client's, but for what concerns one connection only.
+
+    Nor can a client name the replica that prefills: the router says it, or nobody.
+    """
     version = b"1.1" if request.chunked else b"1.0"
     lines = [
         b"%s %s HTTP/%s\r\nhost: %s\r\ncontent-length: %d\r\n"
@@ -35,7 +41,7 @@ def onward(request: Request, endpoint: Endpoint) -> bytes:
             request.method.encode(),
             request.path.encode("latin-1"),
             version,
-            endpoint.address.encode(),
+            choice.endpoint.address.encode(),
             len(request.body),
         )
     ]
@@ -44,6 +50,8 @@ def onward(request: Request, endpoint: Endpoint) -> bytes:
         for name, value in request.headers.items()
         if name not in _OURS
     ]
+    if choice.prefill is not None:
+        lines.append(b"%s: %s\r\n" % (PREFILLER, choice.prefill.address.encode()))
     return b"".join([*lines, b"\r\n", request.body])
 
 
@@ -52,7 +60,8 @@ class Passage:
 
     Args:
         connection: the client's.
-        endpoint: the replica; its counts of requests are kept here.
+        choice: the replica that answers, and the one that prefills; their counts of requests are
+            kept here.
         more_headers: lines that the answer gets, each ended.
         on_failure: called when the replica gave no whole answer.
     """
@@ -60,19 +69,25 @@ class Passage:
     def __init__(
         self,
         connection: Connection,
-        endpoint: Endpoint,
+        choice: Choice,
         more_headers: bytes,
         on_failure: Callable[[], None],
     ) -> None:
         self._connection = connection
-        self._endpoint = endpoint
-        self._headers = b"%s: %s\r\n%s" % (SERVED_BY, endpoint.address.encode(), more_headers)
+        self._endpoint = choice.endpoint
+        self._all = choice.all
+        self._headers = b"%s: %s\r\n%s" % (
+            SERVED_BY,
+            choice.endpoint.address.encode(),
+            more_headers,
+        )
         self._failed = on_failure
         self._upstream: Upstream | None = None
         self._begun = False
         self._over = False
-        endpoint.requests += 1
-        endpoint.active += 1
+        for endpoint in self._all:
+            endpoint.requests += 1
+            endpoint.active += 1
         connection.on_lost = self._on_client_lost
 
     def attach(self, upstream: Upstream) -> bool:
@@ -123,5 +138,6 @@ class Passage:
         if self._over:
             return False
         self._over = True
-        self._endpoint.active -= 1
+        for endpoint in self._all:
+            endpoint.active -= 1
         return True

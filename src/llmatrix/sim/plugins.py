@@ -1,7 +1,8 @@
 """The endpoint picker's plugins: which there are, and how truly each is simulated.
 
 Types, parameters and defaults are those of the Gateway API Inference Extension v1.2.0
-(``pkg/epp/scheduling/framework/plugins``) and of llm-d's inference scheduler (``pkg/plugins``).
+(``pkg/epp/scheduling/framework/plugins``) and of llm-d's inference scheduler v0.4 to v0.6
+(``pkg/plugins``), now llm-d-router v0.9 (``pkg/epp/framework/plugins``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 
 class Status(StrEnum):
@@ -30,6 +31,8 @@ class Role(StrEnum):
     PICKER = "picker"
     FILTER = "filter"
     HANDLER = "profile handler"
+    DECIDER = "decider"
+    HEADERS = "header handler"
     OTHER = "other"
 
 
@@ -38,12 +41,17 @@ class Parameter:
     """One parameter of a plugin and what it is when left out.
 
     Attributes:
+        kind: ``texts`` is a list of text, ``names`` a mapping of text to text, ``selector`` the two
+            fields ``matchLabels`` and ``matchExpressions`` of a label selector, which stand among
+            the plugin's parameters themselves.
         positive: whether the picker puts the default in place of a value that is not positive.
+        required: whether the picker refuses a plugin without it.
     """
 
-    kind: Literal["integer", "boolean", "duration"]
-    default: int | bool | float
+    kind: Literal["integer", "boolean", "duration", "number", "text", "texts", "names", "selector"]
+    default: Any = None
     positive: bool = True
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +121,46 @@ _SCORERS: Final = (
         Role.SCORER,
         Status.APPROXIMATED,
         "requests in flight through this router against the busiest replica's (llm-d); they "
-        "count until they end, `requestTimeout` is not applied",
-        {"requestTimeout": Parameter("duration", 120.0)},
+        "count until they end: `requestTimeout` is not applied, as in v0.9",
+        {
+            "requestTimeout": Parameter("duration", 120.0),
+            "idleThreshold": Parameter("integer", 0, positive=False),
+            "maxBusyScore": Parameter("number", 1.0, positive=False),
+        },
     ),
     Plugin(
         "session-affinity-scorer",
         Role.SCORER,
         Status.APPROXIMATED,
-        "1 for the replica named in the cookie `llm-d-session` or the header `x-session-token` "
+        "1 for the replica named in the cookie `llm-d-session` or the header `headerName` "
         "(llm-d); names are addresses, not pods",
-        {"maxAge": Parameter("integer", 0, positive=False)},
+        {
+            "maxAge": Parameter("integer", 0, positive=False),
+            "headerName": Parameter("text", "x-session-token"),
+        },
+    ),
+    Plugin(
+        "no-hit-lru-scorer",
+        Role.SCORER,
+        Status.MODELLED,
+        "a request of which no replica has a cached block prefers the replica that was longest "
+        "without such a request; 0.5 for all others (llm-d)",
+        {
+            "prefixPluginType": Parameter("text", "prefix-cache-scorer"),
+            "prefixPluginName": Parameter("text", "prefix-cache-scorer"),
+            "lruSize": Parameter("integer", 1024),
+        },
+    ),
+    Plugin(
+        "context-length-aware",
+        Role.SCORER,
+        Status.APPROXIMATED,
+        "how well the range in the replica's label suits the prompt, whose tokens are taken to "
+        "have four bytes; no tokenizer is asked (llm-d v0.9)",
+        {
+            "label": Parameter("text", "llm-d.ai/context-length-range"),
+            "enableFiltering": Parameter("boolean", default=False, positive=False),
+        },
     ),
 )
 _PICKERS: Final = (
@@ -142,8 +180,113 @@ _PICKERS: Final = (
         _MOST,
     ),
 )
+_ROLES: Final = "by the label `llm-d.ai/role` (llm-d)"
+_SELECTOR: Final = {
+    "matchLabels": Parameter("selector", ()),
+    "matchExpressions": Parameter("selector", ()),
+}
+_FILTERS: Final = (
+    Plugin(
+        "decode-filter",
+        Role.FILTER,
+        Status.MODELLED,
+        f"replicas that decode, or have no role, {_ROLES}",
+    ),
+    Plugin("prefill-filter", Role.FILTER, Status.MODELLED, f"replicas that prefill, {_ROLES}"),
+    Plugin("encode-filter", Role.FILTER, Status.MODELLED, f"replicas that encode, {_ROLES}"),
+    Plugin(
+        "by-label",
+        Role.FILTER,
+        Status.MODELLED,
+        "replicas whose label has one of the values (llm-d)",
+        {
+            "label": Parameter("text", required=True),
+            "validValues": Parameter("texts", ()),
+            "allowsNoLabel": Parameter("boolean", default=False, positive=False),
+        },
+    ),
+    Plugin(
+        "label-selector-filter",
+        Role.FILTER,
+        Status.MODELLED,
+        "replicas that a Kubernetes label selector selects (llm-d v0.9)",
+        _SELECTOR,
+    ),
+    Plugin(
+        "by-label-selector",
+        Role.FILTER,
+        Status.MODELLED,
+        "as `label-selector-filter`, its older name (llm-d)",
+        _SELECTOR,
+    ),
+    Plugin(
+        "session-affinity-filter",
+        Role.FILTER,
+        Status.APPROXIMATED,
+        "only the replica that the session's header names, if it is there (llm-d v0.9); names are "
+        "addresses, not pods",
+        {"headerName": Parameter("text", "x-session-token")},
+    ),
+)
 _HANDLERS: Final = (
     Plugin("single-profile-handler", Role.HANDLER, Status.MODELLED, "the only profile handles all"),
+    Plugin(
+        "pd-profile-handler",
+        Role.HANDLER,
+        Status.APPROXIMATED,
+        "the decode profile first, then, if enough of the prompt is not cached there, the prefill "
+        "profile (llm-d); a token is taken to have four bytes. With `threshold` in bytes as in "
+        "v0.4, or the decider that `deciderPluginName` names as from v0.5 on; data parallelism "
+        "(`primaryPort`) is refused",
+        {
+            "decodeProfile": Parameter("text", "decode"),
+            "prefillProfile": Parameter("text", "prefill"),
+            "prefixPluginType": Parameter("text", "prefix-cache-scorer"),
+            "prefixPluginName": Parameter("text", "prefix-cache-scorer"),
+            "threshold": Parameter("integer", 0),
+            "hashBlockSize": Parameter("integer", 64),
+            "deciderPluginName": Parameter("text", "always-disagg-pd-decider"),
+            "primaryPort": Parameter("integer", 0, positive=False),
+        },
+    ),
+    Plugin(
+        "disagg-profile-handler",
+        Role.HANDLER,
+        Status.APPROXIMATED,
+        "as `pd-profile-handler` with the decider that `deciders.prefill` names, and without one "
+        "never (llm-d v0.9); encoding elsewhere is refused",
+        {"profiles": Parameter("names", ()), "deciders": Parameter("names", ())},
+    ),
+)
+_DECIDERS: Final = (
+    Plugin(
+        "always-disagg-pd-decider",
+        Role.DECIDER,
+        Status.MODELLED,
+        "every prompt, whatever its length",
+    ),
+    Plugin(
+        "prefix-based-pd-decider",
+        Role.DECIDER,
+        Status.APPROXIMATED,
+        "prompts of which at least `nonCachedTokens` are believed not to be cached at the decode "
+        "replica, of four bytes each; 0 means never, as in v0.9 (before it, always)",
+        {"nonCachedTokens": Parameter("integer", 0, positive=False)},
+    ),
+)
+_HEADERS: Final = tuple(
+    Plugin(
+        name,
+        Role.HEADERS,
+        Status.MODELLED,
+        "names the prefill replica in the header `x-prefiller-host-port` (llm-d); "
+        "`pd-profile-handler` needs it, `disagg-profile-handler` does it itself",
+        {
+            "prefillProfile": Parameter("text", "prefill"),
+            "encodeProfile": Parameter("text", "encode"),
+        },
+    )
+    for name in ("prefill-header-handler", "disagg-headers-handler")
 )
 
 
@@ -151,55 +294,76 @@ def _refused(role: Role, note: str, *types: str) -> tuple[Plugin, ...]:
     return tuple(Plugin(name, role, Status.REFUSED, note) for name in types)
 
 
+_LATENCY: Final = "latency prediction is not simulated"
+_FLOW: Final = "it belongs to flow control, which is not simulated"
 _REFUSED: Final = (
-    *_refused(
-        Role.HANDLER,
-        "prefill and decode on different replicas are not simulated",
-        "pd-profile-handler",
-        "disagg-profile-handler",
-        "prefill-header-handler",
-        "disagg-headers-handler",
-        "always-disagg-pd-decider",
-        "prefix-based-pd-decider",
-    ),
-    *_refused(
-        Role.FILTER,
-        "replicas have no roles or labels to filter by",
-        "prefill-filter",
-        "decode-filter",
-        "encode-filter",
-        "by-label",
-        "by-label-selector",
-        "label-selector-filter",
-    ),
     *_refused(
         Role.HANDLER, "data-parallel ranks are not simulated", "data-parallel-profile-handler"
     ),
+    *_refused(Role.HANDLER, _LATENCY, "slo-aware-profile-handler"),
     *_refused(
-        Role.SCORER,
-        "latency prediction is not simulated",
-        "slo-aware-routing",
-        "predicted-latency-scorer",
-        "latency-scorer",
+        Role.DECIDER,
+        "prompts have text only; nothing is encoded",
+        "always-disagg-multimodal-decider",
     ),
-    *_refused(Role.HANDLER, "latency prediction is not simulated", "slo-aware-profile-handler"),
+    *_refused(
+        Role.SCORER, _LATENCY, "slo-aware-routing", "predicted-latency-scorer", "latency-scorer"
+    ),
+    *_refused(Role.FILTER, _LATENCY, "slo-headroom-tier-filter", "prefix-cache-affinity-filter"),
     *_refused(
         Role.SCORER,
-        "it is not simulated",
+        "replicas publish no events of their KV cache",
         "precise-prefix-cache-scorer",
-        "no-hit-lru-scorer",
-        "context-length-aware",
-        "token-load-scorer",
+    ),
+    *_refused(
+        Role.OTHER, "replicas publish no events of their KV cache", "precise-prefix-cache-producer"
+    ),
+    *_refused(Role.SCORER, "tokens in flight are not counted by the router", "token-load-scorer"),
+    *_refused(Role.SCORER, "prompts have text only", "mm-embeddings-cache-scorer"),
+    *_refused(
+        Role.OTHER,
+        "what it collects is always collected here; leave it out",
+        "approx-prefix-cache-producer",
+        "inflight-load-producer",
+        "session-id-producer",
+        "metrics-data-source",
+        "core-metrics-extractor",
+        "models-data-source",
+        "models-data-extractor",
+        "k8s-notification-source",
+        "endpoint-notification-source",
+        "openai-parser",
     ),
     *_refused(
         Role.OTHER,
         "it is not simulated",
-        "approx-prefix-cache-producer",
         "tokenizer",
         "token-producer",
-        "metrics-data-source",
-        "core-metrics-extractor",
-        "models-data-source",
+        "mm-embeddings-cache-producer",
+        "predicted-latency-producer",
+        "latency-slo-admitter",
+        "probabilistic-admitter",
+        "request-attribute-reporter",
+        "anthropic-parser",
+        "vllmgrpc-parser",
+        "vllmhttp-parser",
+        "passthrough-parser",
+        "vertexai-parser",
+        "file-discovery",
+        "agent-identity",
+    ),
+    *_refused(
+        Role.OTHER,
+        _FLOW,
+        "global-strict-fairness-policy",
+        "round-robin-fairness-policy",
+        "program-aware-fairness",
+        "fcfs-ordering-policy",
+        "edf-ordering-policy",
+        "slo-deadline-ordering-policy",
+        "static-usage-limit-policy",
+        "concurrency-detector",
+        "utilization-detector",
     ),
     *_refused(
         Role.OTHER,
@@ -210,6 +374,15 @@ _REFUSED: Final = (
 )
 
 PLUGINS: Final[Mapping[str, Plugin]] = {
-    plugin.type: plugin for plugin in (*_SCORERS, *_PICKERS, *_HANDLERS, *_REFUSED)
+    plugin.type: plugin
+    for plugin in (
+        *_SCORERS,
+        *_PICKERS,
+        *_FILTERS,
+        *_HANDLERS,
+        *_DECIDERS,
+        *_HEADERS,
+        *_REFUSED,
+    )
 }
 """Every plugin type that is known, with its status."""

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     import asyncio
 
-    from llmatrix.sim.picker_config import PickerConfig
+    from llmatrix.sim.profiles import PickerConfig
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -22,10 +22,10 @@ def command() -> None:
 
 def _picker(value: str) -> PickerConfig:
     """Read ``--config``: a file, or ``none`` for a random choice."""
-    from llmatrix.sim import picker_config  # noqa: PLC0415 - `--help` needs no YAML
+    from llmatrix.sim import picker_config, profiles  # noqa: PLC0415 - `--help` needs no YAML
 
     if value == "none":
-        return picker_config.RANDOM
+        return profiles.RANDOM
     try:
         return picker_config.load(Path(value).read_text(encoding="utf-8"), value)
     except (OSError, UnicodeDecodeError) as error:
@@ -100,6 +100,39 @@ def _picker(value: str) -> PickerConfig:
     show_default=True,
     help="Seconds until a replica is ready, standing for loading weights.",
 )
+@click.option(
+    "--jitter",
+    type=click.FloatRange(0, 2),
+    default=0.0,
+    show_default=True,
+    help="How much steps vary: the standard deviation of the logarithm of their durations.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the jitter.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="TEXT",
+    help="'slow replica=1 factor=3', 'stall at=10 for=5' or 'crash at=30 for=10'; repeatable. "
+    "Seconds since all were ready.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["prefill", "decode"]),
+    help="What these replicas do, as their label llm-d.ai/role says; default: both.",
+)
+@click.option(
+    "--prefill-replicas",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="So many of the replicas prefill only, the others decode.",
+)
+@click.option(
+    "--kv-transfer-bandwidth",
+    type=click.FloatRange(0, min_open=True),
+    help="GB/s with which a replica fetches KV entries from another; default: 50 an accelerator.",
+)
 @click.option("--router-config", help="Also route: an EndpointPickerConfig file, or 'none'.")
 def serve(**options: Any) -> None:
     """Serve replicas of a simulated model in one process.
@@ -107,13 +140,32 @@ def serve(**options: Any) -> None:
     They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
     prompts of token ids are taken as they are. Answers always have all the tokens asked for.
     """
-    from llmatrix.sim import latency, listening, presets, scheduler, server  # noqa: PLC0415
+    from llmatrix.sim import (  # noqa: PLC0415
+        faults,
+        latency,
+        listening,
+        presets,
+        scheduler,
+        server,
+    )
 
     router = options.pop("router_config")
     picker = None if router is None else _picker(router)
     if options["port"] and options["port"] + options["replicas"] > 65535:  # noqa: PLR2004
         raise click.UsageError("the ports after --port do not go far enough for all replicas")
+    try:
+        wrong = [faults.parse(text, options["replicas"]) for text in options.pop("faults")]
+    except faults.BadFault as error:
+        raise click.UsageError(f"--fault {error}") from None
+    if options["prefill_replicas"] and options["role"]:
+        raise click.UsageError("--prefill-replicas tells the roles already; leave --role out")
+    if options["prefill_replicas"] >= options["replicas"]:
+        raise click.UsageError("--prefill-replicas must leave at least one replica that decodes")
+    options["role"] = options["role"] or ""
+    if options["kv_transfer_bandwidth"] is not None:
+        options["kv_transfer_bandwidth"] *= 1e9
     settings = server.Settings(
+        faults=tuple(wrong),
         limits=scheduler.Limits(
             *(
                 options.pop(name)
@@ -128,7 +180,8 @@ def serve(**options: Any) -> None:
         tensor_parallel=options.pop("tensor_parallel_size"),
         **options,
     )
-    listening.log_to_stderr()
+    listening.log_to_stdout()
+    listening.end_as_first_process()
     try:
         engines = server.make_engines(settings)
     except (presets.UnknownPreset, latency.DoesNotFit, server.BadSetting) as error:
@@ -143,12 +196,22 @@ def serve(**options: Any) -> None:
 
 @command.command()
 @click.option("--config", required=True, help="An EndpointPickerConfig file, or 'none'.")
-@click.option("--servers-file", type=_FILE, required=True, help="What `serve --announce` writes.")
+@click.option(
+    "--servers-file",
+    type=_FILE,
+    help="What `serve --announce` writes; without it, POST /servers names the replicas.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--announce", type=_FILE, help="File to write when the router is ready.")
-def route(config: str, servers_file: Path, host: str, port: int, announce: Path | None) -> None:
-    """Route requests to the replicas that a file names, following its changes."""
+def route(
+    config: str, servers_file: Path | None, host: str, port: int, announce: Path | None
+) -> None:
+    """Route requests to the replicas that a file names, following its changes.
+
+    Without a file they are those that `POST /servers` named last, as JSON:
+    {"servers": ["http://10.1.2.3:8000"]}. `GET /servers` tells them.
+    """
     from llmatrix.sim import listening, routing  # noqa: PLC0415
 
     picker = _picker(config)
@@ -163,7 +226,8 @@ def route(config: str, servers_file: Path, host: str, port: int, announce: Path 
             stop=stop,
         )
 
-    listening.log_to_stderr()
+    listening.log_to_stdout()
+    listening.end_as_first_process()
     if announce is not None:
         announce.unlink(missing_ok=True)  # of an earlier run: nobody shall believe it
     try:

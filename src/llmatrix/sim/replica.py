@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,10 @@ import orjson
 from llmatrix import __version__
 from llmatrix.sim import http, openai
 from llmatrix.sim.alarm import Alarms
+from llmatrix.sim.disaggregation import Prefills
+from llmatrix.sim.faults import Disturbance
 from llmatrix.sim.http import Connection, Request
+from llmatrix.sim.passage import PREFILLER
 from llmatrix.sim.scheduler import Engine, Sequence, State, Step
 from llmatrix.sim.server_metrics import ServerMetrics
 from llmatrix.sim.tokens import WORDS, word_at
@@ -31,6 +35,8 @@ class _Exchange:
     ask: openai.Ask
     answer: openai.Answer
     connection: Connection
+    since: float
+    """When this replica had the request, on the engine's clock."""
 
 
 class Replica:
@@ -38,15 +44,29 @@ class Replica:
 
     Attributes:
         ready: whether it has started; before that it answers 503.
+
+    Args:
+        prefills: how it has prompts prefilled elsewhere; None: it computes them all itself,
+            whatever a request's header says.
     """
 
-    def __init__(self, model: str, engine: Engine, alarms: Alarms, max_model_len: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        engine: Engine,
+        alarms: Alarms,
+        max_model_len: int,
+        disturbance: Disturbance | None = None,
+        prefills: Prefills | None = None,
+    ) -> None:
         self.model = model
         self.engine = engine
         self.ready = False
         self.max_model_len = min(max_model_len, engine.capacity)
         self.metrics = ServerMetrics(model, engine)
         self._alarms = alarms
+        self._disturbance = disturbance or Disturbance()
+        self._prefills = prefills
         self._exchanges: dict[Sequence, _Exchange] = {}
         self._step: Step | None = None
         self._step_ends = 0.0
@@ -115,14 +135,51 @@ class Replica:
         except openai.BadRequest as error:
             connection.fail(error.status, str(error))
             return
-        sequence = Sequence(
-            ask.prompt, ask.max_tokens, ask.first_word, time.monotonic(), salt=ask.salt
-        )
-        self._exchanges[sequence] = _Exchange(ask, openai.Answer(ask), connection)
-        connection.on_lost = lambda: self._abandon(sequence)
+        now = time.monotonic()
+        sequence = Sequence(ask.prompt, ask.max_tokens, ask.first_word, now, salt=ask.salt)
+        exchange = _Exchange(ask, openai.Answer(ask), connection, now)
+        prefiller = request.headers.get(PREFILLER) if self._prefills is not None else None
+        if prefiller is None:
+            self._accept(sequence, exchange)
+        else:
+            self._prefill_elsewhere(prefiller.decode("latin-1"), request, sequence, exchange)
+
+    def _accept(self, sequence: Sequence, exchange: _Exchange) -> None:
+        self._exchanges[sequence] = exchange
+        exchange.connection.on_lost = lambda: self._abandon(sequence)
         self.engine.add(sequence)
         if self._step is None:
             self._begin(sequence.arrival)
+
+    def _prefill_elsewhere(
+        self, address: str, request: Request, sequence: Sequence, exchange: _Exchange
+    ) -> None:
+        """Accept a sequence when its KV entries are made elsewhere, and fetched."""
+        prefills, connection = self._prefills, exchange.connection
+        assert prefills is not None  # noqa: S101 - the caller has looked
+
+        def fetch() -> None:
+            # From here on the request counts as this replica's own, as with the real one.
+            exchange.since = time.monotonic()
+            missing = len(sequence.prompt) - self.engine.cached(sequence)
+            sequence.arrival = exchange.since + prefills.transfer_s(missing)
+            self._alarms.at(sequence.arrival, accept)
+
+        def accept() -> None:
+            if prefill.wanted:
+                sequence.transferred = len(sequence.prompt)
+                self._accept(sequence, exchange)
+
+        def refused(status: int, body: bytes) -> None:
+            connection.on_lost = None
+            connection.reply(status, body)
+
+        try:
+            prefill = prefills.begin(address, request, fetch, refused)
+        except ValueError:
+            connection.fail(400, f"{PREFILLER.decode()} must be host and port, not '{address}'")
+            return
+        connection.on_lost = prefill.abandon
 
     def _abandon(self, sequence: Sequence) -> None:
         """Stop computing for a client that left."""
@@ -130,6 +187,21 @@ class Replica:
             self.engine.abort(sequence)
             if self._step is None or not self.engine.running:
                 self.metrics.snapshot(len(self.engine.waiting))
+
+    def start(self, now: float) -> None:
+        """Be ready from now on; faults are timed from here."""
+        self._disturbance.epoch = now
+        self.ready = True
+
+    def crash(self) -> None:
+        """Lose every sequence and the KV cache; whoever listens closes the connections."""
+        self.ready = False
+        for sequence in (*self.engine.running, *self.engine.waiting):
+            self.engine.abort(sequence)
+        self._exchanges.clear()
+        self._step = None
+        self.engine.forget_prefixes()
+        self.metrics.snapshot(0)
 
     # the engine's time
 
@@ -143,12 +215,13 @@ class Replica:
         self._step = step
         self._left_waiting = len(self.engine.waiting)
         if step is not None:
-            self._step_ends = now + step.seconds
-            self._alarms.at(self._step_ends, self._end)
+            self._step_ends = self._disturbance.end(now, step.seconds)
+            if self._step_ends < math.inf:
+                self._alarms.at(self._step_ends, self._end)
 
     def _end(self) -> None:
         step, ends = self._step, self._step_ends
-        if step is None:
+        if step is None or ends > time.monotonic():  # of a replica that crashed meanwhile
             return
         told = self.engine.finish(step, ends)
         self.metrics.snapshot(self._left_waiting)
@@ -165,13 +238,13 @@ class Replica:
         """Send one token, and what belongs before and after it, in one write."""
         metrics = self.metrics
         first = sequence.generated == 1
+        exchange = self._exchanges[sequence]
         if first:
-            metrics.first_token.observe(at - sequence.arrival)
+            metrics.first_token.observe(at - exchange.since)
         else:
             metrics.inter_token.observe(at - sequence.last_token_at)
         sequence.last_token_at = at
         finished = sequence.state is State.FINISHED
-        exchange = self._exchanges[sequence]
         if exchange.ask.stream:
             answer = exchange.answer
             word = word_at(sequence.first_word, sequence.generated - 1)
@@ -185,7 +258,7 @@ class Replica:
                     data = http.stream_head(request) + answer.opening() + data
             exchange.connection.transport.write(data)
         if finished:
-            metrics.finished(exchange.ask.finish, at - sequence.arrival)
+            metrics.finished(exchange.ask.finish, at - exchange.since)
             self._close(sequence, exchange)
 
     def _close(self, sequence: Sequence, exchange: _Exchange) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from array import array
-from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 
-from llmatrix.sim import http
+from llmatrix.sim import http, membership
 from llmatrix.sim.endpoint import Endpoint
 from llmatrix.sim.http import Connection, Request
+from llmatrix.sim.incoming import Incoming
+from llmatrix.sim.membership import Membership
 from llmatrix.sim.passage import Passage, onward
-from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.router_metrics import RouterMetrics
-from llmatrix.sim.scoring import Incoming, PrefixCache, Profile
+from llmatrix.sim.scheduling import Choice, Scheduler
+from llmatrix.sim.scoring import PrefixCache
 from llmatrix.sim.scraping import scrape_for_ever
 from llmatrix.sim.upstream import Pool
 
+_LOG: Final = logging.getLogger(__name__)
 _GENERATE: Final = frozenset({"/v1/completions", "/v1/chat/completions"})
 _PASSED: Final = frozenset({"/v1/models", "/version"})
 _UNKNOWN: Final = "unknown"
@@ -31,34 +35,36 @@ class Router:
 
     Attributes:
         endpoints: the replicas that requests may go to.
+        follows: what says which these are, in words; empty when ``POST /servers`` does.
     """
 
     def __init__(self, config: PickerConfig, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311 - load balancing is no secret
-        self.profile = Profile(config, self._rng)
+        self.scheduler = Scheduler(config, self._rng)
         self.metrics = RouterMetrics()
         self.endpoints: list[Endpoint] = []
         self._pools: dict[Endpoint, Pool] = {}
         self._scrapes: dict[Endpoint, asyncio.Task[None]] = {}
         self._generation: object = None
-        for _, scorer in self.profile.scorers:
+        self.follows = ""
+        for scorer in self.scheduler.scorers:
             if isinstance(scorer, PrefixCache):
                 scorer.observe = self.metrics.observe_prefix
 
     # replicas
 
-    def follow(self, urls: Iterable[str], generation: object = None) -> None:
+    def follow(self, members: Membership, generation: object = None) -> None:
         """Route to these replicas from now on; those not among them are forgotten.
 
         Args:
-            urls: of the replicas.
+            members: the replicas.
             generation: whose replicas they are: under another one, a replica at the same address
                 is a new one, of which nothing is known.
         """
-        wanted = {endpoint.address: endpoint for endpoint in map(Endpoint.at, urls)}
+        wanted = {endpoint.address: endpoint for endpoint in members.endpoints()}
         for endpoint in tuple(self.endpoints):
             if endpoint.address in wanted and generation == self._generation:
-                del wanted[endpoint.address]
+                endpoint.labels = wanted.pop(endpoint.address).labels
             else:
                 self._drop(endpoint)
         self._generation = generation
@@ -72,7 +78,7 @@ class Router:
         self.endpoints.remove(endpoint)
         self._pools.pop(endpoint).close()
         self._scrapes.pop(endpoint).cancel()
-        self.profile.drop(endpoint)
+        self.scheduler.drop(endpoint)
 
     def close(self) -> None:
         """Stop scraping, close what is idle."""
@@ -94,16 +100,38 @@ class Router:
             if request.method != "POST":
                 connection.fail(405, "/reset takes POST")
                 return
-            self.profile.reset()
+            self.scheduler.reset()
             connection.reply(200, orjson.dumps({"success": True}))
+        elif path == "/servers":
+            self._servers(request, connection)
         elif path in _GENERATE:
             self._generate(request, connection)
         elif path in _PASSED and request.method == "GET":
             # Like the picker, which sends a request without a body to any replica.
             if self._has_replicas(connection, _UNKNOWN):
-                self._pass(request, connection, self._rng.choice(self.endpoints), _UNKNOWN)
+                choice = Choice(self._rng.choice(self.endpoints))
+                self._pass(request, connection, choice, _UNKNOWN)
         else:
             connection.fail(404, f"the router has nothing at {path}; replicas are asked directly")
+
+    def _servers(self, request: Request, connection: Connection) -> None:
+        if request.method == "POST":
+            if self.follows:
+                connection.fail(409, f"this router follows {self.follows}, not POST /servers")
+                return
+            try:
+                self.follow(membership.read(request.body))
+            except membership.NotAList as error:
+                connection.fail(400, str(error))
+                return
+            _LOG.info("%d replicas by POST /servers", len(self.endpoints))
+        elif request.method != "GET":
+            connection.fail(405, "/servers takes GET and POST")
+            return
+        urls = [endpoint.url for endpoint in self.endpoints]
+        labels = {e.url: dict(e.labels) for e in self.endpoints if e.labels}
+        told = {"servers": urls, "labels": labels} if labels else {"servers": urls}
+        connection.reply(200, orjson.dumps(told))
 
     def _generate(self, request: Request, connection: Connection) -> None:
         if request.method != "POST":
@@ -118,9 +146,16 @@ class Router:
         self.metrics.requests[incoming.model] += 1
         if not self._has_replicas(connection, incoming.model):
             return
-        endpoint = self.profile.choose(incoming, self.endpoints)
+        choice = self.scheduler.choose(incoming, self.endpoints)
         self.metrics.scheduling.observe(time.perf_counter() - began)
-        self._pass(request, connection, endpoint, incoming.model)
+        if choice is None:
+            # The picker's answer, as if the pool were full.
+            self.metrics.errors[incoming.model, 429] += 1
+            connection.fail(429, "failed to find target pod: the filters leave no replica")
+            return
+        if self.scheduler.splits:
+            self.metrics.decided(incoming.model, split=choice.prefill is not None)
+        self._pass(request, connection, choice, incoming.model)
 
     def _has_replicas(self, connection: Connection, model: str) -> bool:
         if self.endpoints:
@@ -129,19 +164,18 @@ class Router:
         connection.fail(503, "no replica is ready")
         return False
 
-    def _pass(
-        self, request: Request, connection: Connection, endpoint: Endpoint, model: str
-    ) -> None:
+    def _pass(self, request: Request, connection: Connection, choice: Choice, model: str) -> None:
         def failed() -> None:
             self.metrics.errors[model, 502] += 1
 
-        passage = Passage(connection, endpoint, self.profile.answer_headers(endpoint), failed)
-        self._pools[endpoint].send(onward(request, endpoint), passage)
+        headers = self.scheduler.answer_headers(choice.endpoint)
+        passage = Passage(connection, choice, headers, failed)
+        self._pools[choice.endpoint].send(onward(request, choice), passage)
 
     def _prefix_entries(self) -> int:
         return sum(
             len(scorer.index)
-            for _, scorer in self.profile.scorers
+            for scorer in self.scheduler.scorers
             if isinstance(scorer, PrefixCache)
         )
 

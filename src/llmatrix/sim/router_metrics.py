@@ -28,6 +28,7 @@ class RouterMetrics:
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.errors: Counter[tuple[str, int]] = Counter()
+        self._decisions: Counter[tuple[str, str]] = Counter()
         self.scheduling = Histogram(
             "inference_extension_scheduler_e2e_duration_seconds",
             "End-to-end scheduling latency distribution in seconds.",
@@ -44,6 +45,10 @@ class RouterMetrics:
     def observe_prefix(self, matched: int, total: int) -> None:
         """Count one routed prompt's blocks."""
         self.hit_ratio.observe(matched / total)
+
+    def decided(self, model: str, *, split: bool) -> None:
+        """Count a request that may have been prefilled elsewhere, and whether it is."""
+        self._decisions[model, "prefill-decode" if split else "decode-only"] += 1
 
     def render(self, endpoints: Collection[Endpoint], prefix_entries: int) -> str:
         """Render all of it."""
@@ -75,6 +80,15 @@ class RouterMetrics:
                 [
                     (f'{pairs(model)},error_code="{status}"', float(count))
                     for (model, status), count in self.errors.items()
+                ],
+            ),
+            sample(
+                "llm_d_inference_scheduler_pd_decision_total",
+                "counter",
+                "Requests, by whether another replica prefills.",
+                [
+                    (labels({"model_name": model, "decision_type": decision}), float(count))
+                    for (model, decision), count in self._decisions.items()
                 ],
             ),
         ]

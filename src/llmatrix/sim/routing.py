@@ -1,4 +1,8 @@
-"""The router as a program: follows the file in which the model servers announce themselves."""
+"""The router as a program.
+
+It follows the file in which the model servers announce themselves; without one it has the replicas
+that ``POST /servers`` gave it last, and none before.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,10 @@ from typing import Final
 
 import orjson
 
+from llmatrix.sim import membership
 from llmatrix.sim.listening import Listener, announce
-from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.membership import Membership
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.router import Router
 
 _LOG: Final = logging.getLogger(__name__)
@@ -21,22 +27,31 @@ POLL_S: Final = 0.05
 async def route(
     config: PickerConfig,
     *,
-    servers_file: Path,
+    servers_file: Path | None,
     host: str,
     port: int,
     announce_file: Path | None,
     stop: asyncio.Event,
 ) -> None:
-    """Route to the replicas that ``servers_file`` names, following its changes, until ``stop``."""
+    """Route until ``stop``, following ``servers_file`` where there is one.
+
+    Raises:
+        OSError: the address cannot be listened at.
+    """
     router = Router(config)
     listener = Listener(router)
     seen: tuple[int, ...] | None = ()
     try:
-        seen = follow_file(router, servers_file, seen)
+        if servers_file is not None:
+            router.follows = str(servers_file)
+            seen = follow_file(router, servers_file, seen)
         url = await listener.open(host, port)
         if announce_file is not None:
             announce(announce_file, {"pid": os.getpid(), "router": url})
         _LOG.info("routing at %s", url)
+        if servers_file is None:
+            await stop.wait()
+            return
         while not stop.is_set():
             seen = follow_file(router, servers_file, seen)
             try:
@@ -61,19 +76,15 @@ def follow_file(router: Router, file: Path, seen: tuple[int, ...] | None) -> tup
         now = None
     if now == seen:
         return seen
-    urls: list[str] = []
+    members = Membership()
     generation = None
     if now is not None:
         try:
             document = orjson.loads(file.read_bytes())
-            urls = [str(url) for url in document["servers"]]
             generation = document.get("pid")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _LOG.warning("%s is no announcement of servers: %r", file, error)
-    try:
-        router.follow(urls, generation)
-    except ValueError as error:
-        _LOG.warning("%s: %s", file, error)
-        router.follow([], generation)
-    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(urls) or "none")
+            members = membership.of_document(document)
+        except (OSError, ValueError, AttributeError) as error:
+            _LOG.warning("%s is no announcement of servers: %s", file, error)
+    router.follow(members, generation)
+    _LOG.info("%d replicas: %s", len(router.endpoints), " ".join(members.urls) or "none")
     return now

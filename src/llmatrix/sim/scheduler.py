@@ -53,6 +53,8 @@ class Sequence:
         salt: prompts with different salts share no blocks.
         computed: tokens whose keys and values are in its blocks.
         generated: tokens of the answer so far.
+        transferred: tokens of the prompt whose entries another replica has computed; they need no
+            computing here, unless the sequence is preempted.
         cached: prompt tokens found in the prefix cache at first admission; None before it.
         first_token_at, last_token_at: end of the steps that gave those tokens.
     """
@@ -62,6 +64,7 @@ class Sequence:
     first_word: int
     arrival: float
     salt: int = 0
+    transferred: int = 0
     state: State = State.WAITING
     computed: int = 0
     generated: int = 0
@@ -175,6 +178,14 @@ class Engine:
             self.running = [s for s in self.running if s.state is State.RUNNING]
         return told
 
+    def cached(self, sequence: Sequence) -> int:
+        """Count the tokens of a sequence, not yet added, that the prefix cache has now."""
+        if not self.limits.enable_prefix_caching:
+            return 0
+        self._extend_hashes(sequence)
+        size = self.limits.block_size
+        return len(self.pool.match(sequence.hashes, (sequence.length - 1) // size)) * size
+
     def forget_prefixes(self) -> bool:
         """Drop the prefix cache as far as no sequence holds it; tell whether all of it is gone."""
         return self.pool.forget()
@@ -213,7 +224,7 @@ class Engine:
     def _preempt_last(self) -> Sequence:
         victim = self.running.pop()
         self._release(victim)
-        victim.computed = 0
+        victim.computed = victim.transferred = 0
         victim.preemptions += 1
         victim.state = State.WAITING
         self.waiting.appendleft(victim)
@@ -230,13 +241,14 @@ class Engine:
             # The last token is always computed: its logits give the next one.
             hits = self.pool.match(sequence.hashes, (sequence.length - 1) // size)
             reused = len(hits) * size
-            count = min(sequence.length - reused, budget)
-            blocks = self.pool.share(hits, -(-(reused + count) // size) - len(hits))
+            ready = max(reused, min(sequence.transferred, sequence.length - 1))
+            count = min(sequence.length - ready, budget)
+            blocks = self.pool.share(hits, -(-(ready + count) // size) - len(hits))
             if blocks is None:
                 break
             self.waiting.popleft()
             sequence.blocks = blocks
-            sequence.computed = reused
+            sequence.computed = reused  # what came from elsewhere is registered, too
             sequence.state = State.RUNNING
             self.running.append(sequence)
             if sequence.cached is None:
@@ -244,7 +256,8 @@ class Engine:
                 if limits.enable_prefix_caching:
                     self.counters.prefix_queries += len(sequence.prompt)
                     self.counters.prefix_hits += reused
-            self._register(sequence, reused + count)
+            self._register(sequence, ready + count)
+            sequence.computed = ready
             work.append((sequence, count))
             budget -= count
 

@@ -1,4 +1,4 @@
-"""The picker's scorers and pickers: how one replica is chosen for one request.
+"""The picker's scorers: how well each replica suits a request, from 0 to 1.
 
 Formulas are those of the Gateway API Inference Extension v1.2.0 and of llm-d's scheduler; which
 are exact and which only near is told in ``plugins``.
@@ -7,36 +7,18 @@ are exact and which only near is told in ``plugins``.
 from __future__ import annotations
 
 import base64
-import binascii
-import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from llmatrix.sim import context_range
 from llmatrix.sim.endpoint import Endpoint
-from llmatrix.sim.picker_config import PickerConfig, Used
+from llmatrix.sim.filtering import session_of, session_token
+from llmatrix.sim.incoming import BYTES_PER_TOKEN, Blocks, Incoming
 from llmatrix.sim.prefix_index import PrefixIndex, block_hashes
+from llmatrix.sim.profiles import Used
 
-CHARACTERS_PER_TOKEN: Final = 4
-"""What the picker assumes when it turns a server's block size into characters."""
-Parameters = Mapping[str, int | bool | float]
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A request, as far as a choice depends on it.
-
-    Attributes:
-        prompt: bytes of its prompt or messages.
-        headers: names in lower case.
-        hashes: of its blocks, by the prefix scorer's name, once that has scored.
-    """
-
-    model: str = ""
-    prompt: bytes = b""
-    salt: str = ""
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
-    hashes: dict[str, list[int]] = field(default_factory=dict)
+Parameters = Mapping[str, Any]
 
 
 class Scorer:
@@ -47,8 +29,8 @@ class Scorer:
         del incoming
         return [0.0] * len(endpoints)
 
-    def routed(self, incoming: Incoming, endpoint: Endpoint) -> None:
-        """Learn where a request was sent."""
+    def routed(self, incoming: Incoming, chosen: Sequence[Endpoint]) -> None:
+        """Learn where a request goes: who answers it, then who prefills it, if that is another."""
 
     def drop(self, endpoint: Endpoint) -> None:
         """Forget a replica that went away."""
@@ -93,40 +75,56 @@ class LoadAware(Scorer):
 
 
 class ActiveRequests(Scorer):
-    """Requests in flight against those of the busiest replica."""
+    """Requests in flight against those of the busiest replica; 1 for whoever counts as idle."""
+
+    def __init__(self, idle: int, most_if_busy: float) -> None:
+        self._idle = max(0, idle)
+        self._most = most_if_busy if 0 <= most_if_busy <= 1 else 1.0
 
     def score(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> list[float]:
         del incoming
         most = max(endpoint.active for endpoint in endpoints)
-        return [(most - endpoint.active) / most if most else 1.0 for endpoint in endpoints]
+        return [
+            1.0 if endpoint.active <= self._idle else (most - endpoint.active) / most * self._most
+            for endpoint in endpoints
+        ]
 
 
 class SessionAffinity(Scorer):
     """The replica that an earlier answer named in its cookie or session header."""
 
     COOKIE: Final = "llm-d-session"
-    HEADER: Final = b"x-session-token"
+
+    def __init__(self, header: str) -> None:
+        self._header = header.strip().lower().encode("latin-1", "replace")
 
     def score(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> list[float]:
         named = self._named(incoming.headers)
         return [float(endpoint.address == named) for endpoint in endpoints]
 
     def _named(self, headers: Mapping[bytes, bytes]) -> str | None:
-        token = headers.get(self.HEADER, b"").decode("latin-1")
         for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")
             if name == self.COOKIE:
-                token = value
-        try:
-            return base64.b64decode(token, validate=True).decode() if token else None
-        except (binascii.Error, UnicodeDecodeError):
-            return None
+                return session_token(value)
+        return session_of(headers, self._header)
 
     def answer_headers(self, endpoint: Endpoint) -> bytes:
         """Name the replica in the answer."""
         token = base64.b64encode(endpoint.address.encode())
         cookie = b"set-cookie: %s=%s; Path=/; HttpOnly; SameSite=Lax\r\n"
-        return cookie % (self.COOKIE.encode(), token) + b"%s: %s\r\n" % (self.HEADER, token)
+        return cookie % (self.COOKIE.encode(), token) + b"%s: %s\r\n" % (self._header, token)
+
+
+class ContextLength(Scorer):
+    """How well the range of lengths in a replica's label suits the prompt."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def score(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> list[float]:
+        tokens = incoming.tokens
+        return [context_range.score(e.labels.get(self._label), tokens) for e in endpoints]
 
 
 class PrefixCache(Scorer):
@@ -146,23 +144,23 @@ class PrefixCache(Scorer):
         self._capacity = int(parameters["lruCapacityPerServer"])
 
     def score(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> list[float]:
-        size = endpoints[0].block_size * CHARACTERS_PER_TOKEN if self._tune else 0
+        size = endpoints[0].block_size * BYTES_PER_TOKEN if self._tune else 0
         salt = f"{incoming.model}\0{incoming.salt}"
-        hashes = block_hashes(incoming.prompt, salt, size or self._block, self._most)
-        incoming.hashes[self._name] = hashes
-        if not hashes:
-            return [0.0] * len(endpoints)
-        counts = self.index.matches(hashes)
-        return [counts.get(endpoint, 0) / len(hashes) for endpoint in endpoints]
+        size = size or self._block
+        hashes = block_hashes(incoming.prompt, salt, size, self._most)
+        matched = self.index.matches(hashes)
+        incoming.blocks[self._name] = Blocks(hashes, size, matched)
+        return [matched.get(endpoint, 0) / max(1, len(hashes)) for endpoint in endpoints]
 
-    def routed(self, incoming: Incoming, endpoint: Endpoint) -> None:
-        hashes = incoming.hashes.get(self._name)
-        if not hashes:
+    def routed(self, incoming: Incoming, chosen: Sequence[Endpoint]) -> None:
+        blocks = incoming.blocks.get(self._name)
+        if blocks is None or not blocks.hashes:
             return
         if self.observe is not None:
-            self.observe(self.index.matches(hashes).get(endpoint, 0), len(hashes))
-        tuned = endpoint.blocks if self._tune else 0
-        self.index.learn(hashes, endpoint, tuned or self._capacity)
+            self.observe(blocks.matched.get(chosen[0], 0), len(blocks.hashes))
+        for endpoint in chosen:
+            tuned = endpoint.blocks if self._tune else 0
+            self.index.learn(blocks.hashes, endpoint, tuned or self._capacity)
 
     def drop(self, endpoint: Endpoint) -> None:
         self.index.drop(endpoint)
@@ -171,87 +169,65 @@ class PrefixCache(Scorer):
         self.index.clear()
 
 
-_SCORERS: Final[Mapping[str, Callable[[Used], Scorer]]] = {
+class NoHitLru(Scorer):
+    """Sends requests that nobody has cached to whoever was longest without such a one."""
+
+    def __init__(self, prefix: str, size: int) -> None:
+        self._prefix = prefix
+        self._size = size
+        self._recent: OrderedDict[Endpoint, None] = OrderedDict()
+
+    def _cold(self, incoming: Incoming) -> bool:
+        blocks = incoming.blocks.get(self._prefix)
+        return blocks is None or not blocks.matched
+
+    def score(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> list[float]:
+        if not self._cold(incoming):
+            return [0.5] * len(endpoints)
+        if len(endpoints) == 1:
+            return [1.0]
+        oldest_first = {endpoint: place for place, endpoint in enumerate(self._recent)}
+        fresh = [endpoint for endpoint in endpoints if endpoint not in oldest_first]
+        ranks = {endpoint: rank for rank, endpoint in enumerate(fresh)}
+        for endpoint in endpoints:
+            ranks.setdefault(endpoint, len(fresh) + oldest_first.get(endpoint, 0))
+        most = len(endpoints) - 1
+        return [max(0.0, 1 - ranks[endpoint] / most) for endpoint in endpoints]
+
+    def routed(self, incoming: Incoming, chosen: Sequence[Endpoint]) -> None:
+        if not self._cold(incoming):
+            return
+        for endpoint in chosen:
+            self._recent[endpoint] = None
+            self._recent.move_to_end(endpoint)
+            if len(self._recent) > self._size:
+                self._recent.popitem(last=False)
+
+    def drop(self, endpoint: Endpoint) -> None:
+        self._recent.pop(endpoint, None)
+
+    def reset(self) -> None:
+        self._recent.clear()
+
+
+def _active(used: Used) -> Scorer:
+    return ActiveRequests(used.parameters["idleThreshold"], used.parameters["maxBusyScore"])
+
+
+def _no_hit(used: Used) -> Scorer:
+    return NoHitLru(used.parameters["prefixPluginName"], used.parameters["lruSize"])
+
+
+SCORERS: Final[Mapping[str, Callable[[Used], Scorer]]] = {
     "prefix-cache-scorer": lambda used: PrefixCache(used.name, used.parameters),
     "queue-scorer": lambda _: LeastOf(lambda endpoint: endpoint.waiting),
     "kv-cache-utilization-scorer": lambda _: KvUsage(),
     "running-requests-size-scorer": lambda _: LeastOf(lambda endpoint: endpoint.running),
     "lora-affinity-scorer": lambda _: Scorer(),
     "load-aware-scorer": lambda used: LoadAware(float(used.parameters["threshold"])),
-    "active-request-scorer": lambda _: ActiveRequests(),
-    "session-affinity-scorer": lambda _: SessionAffinity(),
+    "active-request-scorer": _active,
+    "session-affinity-scorer": lambda used: SessionAffinity(used.parameters["headerName"]),
+    "no-hit-lru-scorer": _no_hit,
+    "context-length-aware": lambda used: ContextLength(used.parameters["label"]),
 }
-
-
-def pick_best(scores: Sequence[float], rng: random.Random) -> int:
-    """Choose the highest score; equals at random."""
-    best = max(scores)
-    return rng.choice([index for index, score in enumerate(scores) if score == best])
-
-
-def pick_any(scores: Sequence[float], rng: random.Random) -> int:
-    """Choose at random, whatever the scores."""
-    return rng.randrange(len(scores))
-
-
-def pick_weighted(scores: Sequence[float], rng: random.Random) -> int:
-    """Choose at random in proportion to scores; alike when none is above 0.
-
-    The picker draws by the A-Res algorithm of Efraimidis and Spirakis; of its first draw, the only
-    one that counts here, the odds are the scores.
-    """
-    if max(scores) <= 0:
-        return pick_any(scores, rng)
-    keys = [rng.random() ** (1 / score) if score > 0 else 0.0 for score in scores]
-    return keys.index(max(keys))
-
-
-_PICKERS: Final[Mapping[str, Callable[[Sequence[float], random.Random], int]]] = {
-    "max-score-picker": pick_best,
-    "random-picker": pick_any,
-    "weighted-random-picker": pick_weighted,
-}
-
-
-class Profile:
-    """One scheduling profile: weighted scorers and a picker.
-
-    Attributes:
-        scorers: each with its weight.
-    """
-
-    def __init__(self, config: PickerConfig, rng: random.Random) -> None:
-        self.scorers = [(used.weight, _SCORERS[used.type](used)) for used in config.scorers]
-        self._pick = _PICKERS[config.picker.type]
-        self._rng = rng
-
-    def choose(self, incoming: Incoming, endpoints: Sequence[Endpoint]) -> Endpoint:
-        """Choose one of the endpoints, of which there must be one, and learn from the choice.
-
-        Scores are held between 0 and 1, then weighted and added.
-        """
-        totals = [0.0] * len(endpoints)
-        for weight, scorer in self.scorers:
-            for index, score in enumerate(scorer.score(incoming, endpoints)):
-                totals[index] += weight * min(1.0, max(0.0, score))
-        chosen = endpoints[self._pick(totals, self._rng)]
-        for _, scorer in self.scorers:
-            scorer.routed(incoming, chosen)
-        return chosen
-
-    def drop(self, endpoint: Endpoint) -> None:
-        """Forget a replica that went away."""
-        for _, scorer in self.scorers:
-            scorer.drop(endpoint)
-
-    def reset(self) -> None:
-        """Forget everything that was learnt."""
-        for _, scorer in self.scorers:
-            scorer.reset()
-
-    def answer_headers(self, endpoint: Endpoint) -> bytes:
-        """Give the headers that an answer from this replica carries, each line ended."""
-        for _, scorer in self.scorers:
-            if isinstance(scorer, SessionAffinity):
-                return scorer.answer_headers(endpoint)
-        return b""
+"""What makes a scorer of a declared plugin, by its type."""

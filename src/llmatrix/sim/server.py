@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +14,13 @@ from typing import Final
 
 from llmatrix.sim import presets
 from llmatrix.sim.alarm import Alarms
-from llmatrix.sim.latency import kv_capacity, step_time
+from llmatrix.sim.disaggregation import Prefills
+from llmatrix.sim.faults import Disturbance, Fault
+from llmatrix.sim.filtering import ROLE
+from llmatrix.sim.latency import KV_TRANSFER_BYTES_PER_S, kv_capacity, step_time
 from llmatrix.sim.listening import Listener, announce
-from llmatrix.sim.picker_config import PickerConfig
+from llmatrix.sim.membership import Membership
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.replica import Replica
 from llmatrix.sim.router import Router
 from llmatrix.sim.scheduler import Engine, Limits
@@ -35,6 +41,12 @@ class Settings:
         kv_cache_tokens: tokens of one replica's KV cache; None for what the accelerator leaves.
         startup_seconds: how long replicas answer 503 before they are ready.
         announce: file that is written when all are ready.
+        jitter: standard deviation of the logarithm of steps' durations.
+        seed: of the jitter.
+        role: of all replicas: prefill, decode or, empty, both.
+        prefill_replicas: how many of them prefill only; the others then decode.
+        kv_transfer_bandwidth: bytes per second with which a replica that decodes fetches KV
+            entries; None for what its accelerators' ports have.
     """
 
     model: str
@@ -48,6 +60,20 @@ class Settings:
     max_model_len: int = 32768
     startup_seconds: float = 0.0
     announce: Path | None = None
+    jitter: float = 0.0
+    seed: int = 0
+    faults: tuple[Fault, ...] = ()
+    role: str = ""
+    prefill_replicas: int = 0
+    kv_transfer_bandwidth: float | None = None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What each replica does: prefill, decode, or, empty, both."""
+        if not self.prefill_replicas:
+            return (self.role,) * self.replicas
+        decode = self.replicas - self.prefill_replicas
+        return ("prefill",) * self.prefill_replicas + ("decode",) * decode
 
 
 def make_engines(settings: Settings) -> list[Engine]:
@@ -87,13 +113,24 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     alarms = Alarms(loop)
+    roles = settings.roles
+    prefills = _prefills(settings)
     replicas = [
-        Replica(settings.model, engine, alarms, settings.max_model_len) for engine in engines
+        Replica(
+            settings.model,
+            engine,
+            alarms,
+            settings.max_model_len,
+            Disturbance(settings.faults, settings.jitter, settings.seed, index),
+            prefills if roles[index] == "decode" else None,
+        )
+        for index, engine in enumerate(engines)
     ]
     if replicas[0].max_model_len < settings.max_model_len:
         _LOG.info("sequences are limited to %d tokens: the KV cache", replicas[0].max_model_len)
     listeners = [Listener(replica) for replica in replicas]
     routing: Router | None = None
+    crashes: list[asyncio.Task[None]] = []
     try:
         urls = [
             await listener.open(settings.host, settings.port + index if settings.port else 0)
@@ -101,16 +138,26 @@ async def serve(
         ]
         if await _stopped_within(stop, settings.startup_seconds):
             return
+        now = time.monotonic()
         for replica in replicas:
-            replica.ready = True
+            replica.start(now)
+        crashes = [
+            asyncio.create_task(_crash(fault, replicas[fault.replica], listeners[fault.replica]))
+            for fault in settings.faults
+            if fault.kind == "crash"
+        ]
+        labels = {url: {ROLE: role} for url, role in zip(urls, roles, strict=True) if role}
         document: dict[str, object] = {
             "pid": os.getpid(),
             "model": settings.model,
             "servers": urls,
         }
+        if labels:
+            document["labels"] = labels
         if router is not None:
             routing = Router(router)
-            routing.follow(urls)
+            routing.follows = "the servers of its own process"
+            routing.follow(Membership(tuple(urls), labels))
             listener = Listener(routing)
             listeners.append(listener)
             port = settings.port + settings.replicas if settings.port else 0
@@ -123,9 +170,31 @@ async def serve(
     finally:
         if routing is not None:
             routing.close()
+        for task in crashes:
+            task.cancel()
         for listener in listeners:
             listener.close()
+        prefills.close()
         alarms.close()
+
+
+def _prefills(settings: Settings) -> Prefills:
+    model = presets.model(settings.model)
+    bandwidth = settings.kv_transfer_bandwidth or KV_TRANSFER_BYTES_PER_S * settings.tensor_parallel
+    return Prefills(model.kv_bytes_per_token, bandwidth)
+
+
+async def _crash(fault: Fault, replica: Replica, listener: Listener) -> None:
+    """Let a replica crash and, where the fault has an end, come back at the same address."""
+    await asyncio.sleep(fault.at)
+    replica.crash()
+    listener.close()
+    _LOG.warning("replica %d has crashed, as it was told to", fault.replica)
+    if fault.lasts < math.inf:
+        await asyncio.sleep(fault.lasts)
+        await listener.reopen()
+        replica.ready = True
+        _LOG.info("replica %d is back", fault.replica)
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 from llmatrix.spec.base import NamedTokenizer, Section
+from llmatrix.spec.cluster import OBJECT_NAME, Cluster
 from llmatrix.spec.stacks import Stack
 from llmatrix.spec.units import PositiveDuration
 from llmatrix.spec.workloads import Workload
@@ -82,8 +83,8 @@ class Budget(Section):
 class Run(Section):
     """How the trials are carried out; no part of what is measured."""
 
-    engine: Literal["local"] = "local"
-    """What carries trials through the steps: `local`, this machine."""
+    engine: Literal["local", "tekton"] = "local"
+    """What carries trials through the steps: this machine, or Tekton on a Kubernetes cluster."""
     parallelism: Annotated[PositiveInt, Field(le=256)] = 1
     """Lanes: sites on which trials run side by side."""
     isolation: Literal["reuse", "fresh"] = "reuse"
@@ -92,6 +93,10 @@ class Run(Section):
     """More tries for a trial that failed by what may pass."""
     seed: NonNegativeInt = 0
     """Randomises the order of blocks, routers and workloads."""
+    queue: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
+    """Kueue's queue that the PipelineRuns wait in; none: they start at once."""
+    cluster: Cluster = Cluster()
+    """Where and how on a Kubernetes cluster."""
     budget: Budget = Budget()
     """What the plan may cost."""
     price_per_accelerator_hour: PositiveFloat | None = None

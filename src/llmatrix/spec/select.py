@@ -27,13 +27,28 @@ def select(loaded: Loaded, only: Sequence[str]) -> Mapping[str, frozenset[str]]:
     Raises:
         SpecError: an option names no factor or no label; its place is the option.
     """
-    labels = _labels(loaded)
+    return choose(only, _labels(loaded))
+
+
+def choose(
+    options: Sequence[str], labels: Mapping[str, Sequence[str]], *, flag: str = "--only"
+) -> dict[str, frozenset[str]]:
+    """Read ``factor=label[,label]`` options against the factors that there are.
+
+    Args:
+        options: as written after ``flag``.
+        labels: of the levels of each factor, by its path.
+        flag: what errors name as their place.
+
+    Raises:
+        SpecError: an option names no factor or no label; its place is the option.
+    """
     wanted: dict[str, frozenset[str]] = {}
     problems: list[Problem] = []
-    for option in only:
-        place = Place(f"--only {option}")
+    for option in options:
+        place = Place(f"{flag} {option}")
         try:
-            path, chosen = _read(option, labels, place)
+            path, chosen = _read(option, labels, place, flag)
         except SpecError as error:
             problems += error.problems
         else:
@@ -56,12 +71,12 @@ def _labels(loaded: Loaded) -> dict[str, list[str]]:
 
 
 def _read(
-    option: str, labels: Mapping[str, Sequence[str]], place: Place
+    option: str, labels: Mapping[str, Sequence[str]], place: Place, flag: str
 ) -> tuple[str, frozenset[str]]:
     factor, equals, text = option.partition("=")
     if not equals or not factor.strip() or not text.strip():
         raise SpecError(
-            sentence(place, "", "chooses nothing", "write --only factor=label, without spaces.")
+            sentence(place, "", "chooses nothing", f"write {flag} factor=label, without spaces.")
         )
     path = _path(factor.strip(), labels, place)
     known = labels[path]

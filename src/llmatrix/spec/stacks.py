@@ -27,6 +27,8 @@ Layer = Literal["namespace", "gateway", "router", "model", "server"]
 IN_ORDER = AfterValidator(lambda mapping: dict(sorted(mapping.items())))
 """Mappings are held sorted, so that the order in which they are written is in no key."""
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$"
+"""A reference to a container image; no space, quote or `$` is in one."""
 
 
 class Router(Section):
@@ -61,7 +63,7 @@ class SimulatedStack(Section):
     LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {
         "namespace": frozenset(),
         "router": frozenset({"router"}),
-        "server": frozenset({"replicas", "accelerator", "tensor_parallel", "engine"}),
+        "server": frozenset({"replicas", "accelerator", "tensor_parallel", "engine", "image"}),
     }
 
     kind: Literal["simulated"]
@@ -75,6 +77,8 @@ class SimulatedStack(Section):
     """Knobs of each model server."""
     router: Router = Router()
     """What chooses a replica for each request."""
+    image: Annotated[str, Field(pattern=IMAGE)] | None = None
+    """On Kubernetes, image of the servers' pods; default: that of the steps."""
 
     @property
     def accelerators(self) -> int:

@@ -1,25 +1,40 @@
-"""Which module implements which kind of stack; one is imported when it is asked for."""
+"""Which module implements which kind of stack where; one is imported when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Final, Literal, cast
 
 from llmatrix.stacks.protocol import Stack
 
-_KINDS: Final = {
-    "simulated": ("llmatrix.stacks.simulated", "Simulated"),
-    "endpoint": ("llmatrix.stacks.endpoint", "Endpoint"),
-    "process": ("llmatrix.stacks.process", "Process"),
+Place = Literal["local", "kubernetes"]
+"""What a stack stands on: this machine, or a site on Kubernetes."""
+
+_ENDPOINT: Final = ("llmatrix.stacks.endpoint", "Endpoint")
+_KINDS: Final[Mapping[Place, Mapping[str, tuple[str, str]]]] = {
+    "local": {
+        "simulated": ("llmatrix.stacks.simulated", "Simulated"),
+        "endpoint": _ENDPOINT,
+        "process": ("llmatrix.stacks.process", "Process"),
+    },
+    "kubernetes": {
+        "simulated": ("llmatrix.stacks.simulated_pods", "SimulatedPods"),
+        "endpoint": _ENDPOINT,
+    },
 }
-ALL_KINDS: Final = tuple(_KINDS)
+KINDS: Final[Mapping[Place, tuple[str, ...]]] = {
+    place: tuple(kinds) for place, kinds in _KINDS.items()
+}
+"""The kinds that can stand in each place."""
+ALL_KINDS: Final = KINDS["local"]
 
 
-def stack(kind: str) -> Stack:
-    """Give the stack of this kind.
+def stack(kind: str, on: Place = "local") -> Stack:
+    """Give the stack of this kind for a place.
 
     Raises:
-        KeyError: there is no such kind; the experiment document allows none but ``ALL_KINDS``.
+        KeyError: none of this kind can stand there; ``KINDS`` names those that can.
     """
-    module, name = _KINDS[kind]
+    module, name = _KINDS[on][kind]
     return cast("Stack", getattr(importlib.import_module(module), name)())

@@ -14,9 +14,8 @@ from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.sim import BEHAVIOUR
 from llmatrix.spec.experiment import Treatment
-from llmatrix.spec.stacks import SimulatedStack
-from llmatrix.stacks import processes, serving, startup
-from llmatrix.stacks.http import Unreachable, answers, ask
+from llmatrix.stacks import processes, simulated_options, simulated_serving, startup
+from llmatrix.stacks.http import answers
 from llmatrix.stacks.processes import Identity
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -72,21 +71,8 @@ class Simulated:
                 FailureClass.SERVER,
                 log=processes.log_tail(processes.log_file(site.folder, gone)),
             )
-        model = trial.treatment.model.name
-        try:
-            wrong = serving.wrong_model(
-                router["router"], model, serving.served_models(router["router"])
-            )
-        except (Unreachable, serving.NotServing) as error:
-            raise StepFailure(str(error), FailureClass.SERVER) from error
-        if wrong:
-            raise StepFailure(wrong, FailureClass.SERVER)
-        return Target(
-            base_url=router["router"],
-            model=model,
-            metrics_urls=tuple(f"{url}/metrics" for url in servers["servers"]),
-            router_metrics_url=f"{router['router']}/metrics",
-            simulated=True,
+        return simulated_serving.target(
+            router["router"], servers["servers"], trial.treatment.model.name
         )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
@@ -95,14 +81,7 @@ class Simulated:
         servers = _announced(site.folder, "server")
         if router is None or servers is None:
             return Hygiene(clean=False, detail="the simulated stack no longer runs")
-        found = [] if Step.ROUTER in changed else [_reset_router(router["router"])]
-        if Step.SERVER not in changed:
-            found += [serving.reset_prefix_cache(url) for url in servers["servers"]]
-        dirty = [one.detail for one in found if one.clean is not True]
-        if dirty:
-            clean = False if any(one.clean is False for one in found) else None
-            return Hygiene(clean=clean, detail="; ".join(dirty))
-        return Hygiene(clean=True, detail=_clean_words(changed, len(servers["servers"])))
+        return simulated_serving.cleanse(router["router"], servers["servers"], changed)
 
     def restarts(self, trial: Trial, site: Site) -> int:
         del trial
@@ -120,14 +99,8 @@ class Simulated:
         return left
 
 
-def _section(treatment: Treatment) -> SimulatedStack:
-    if not isinstance(treatment.stack, SimulatedStack):
-        raise TypeError(f"a stack of kind {treatment.stack.kind} is not simulated")
-    return treatment.stack
-
-
 def _apply_router(trial: Trial, folder: Path, stop: threading.Event) -> None:
-    config = _section(trial.treatment).router.config
+    config = simulated_options.section(trial.treatment).router.config
     file = folder / "picker.yaml"
     if config is not None:
         file.write_text(config.text, encoding="utf-8")
@@ -135,26 +108,21 @@ def _apply_router(trial: Trial, folder: Path, stop: threading.Event) -> None:
 
 
 def _apply_server(trial: Trial, folder: Path, stop: threading.Event) -> None:
-    startup_s = _section(trial.treatment).engine.startup
+    startup_s = simulated_options.section(trial.treatment).engine.startup
     _bring_up("server", _server_command(trial.treatment, folder), folder, startup_s, stop)
     router = _announced(folder, "router")
     if router is None:
         return
     # The router learns of the new servers from their file; ready is what answers through it.
     model = trial.treatment.model.name
-    if not until(lambda: _passes(router["router"], model), _DATA_PLANE_S, stop=stop):
+    if not until(
+        lambda: simulated_serving.passes(router["router"], model), _DATA_PLANE_S, stop=stop
+    ):
         raise StepFailure(
             f"the servers are ready but the router does not pass requests for '{model}' to them",
             FailureClass.SERVER,
             log=processes.log_tail(processes.log_file(folder, "router")),
         )
-
-
-def _passes(router_url: str, model: str) -> bool:
-    try:
-        return model in serving.served_models(router_url)
-    except (Unreachable, serving.NotServing):
-        return False
 
 
 def _bring_up(
@@ -173,41 +141,22 @@ def _bring_up(
 
 
 def _router_command(folder: Path, config: Path | None) -> list[str]:
-    options = {
-        "config": config or "none",
+    place = {
         "servers-file": _announce_file(folder, "server"),
         "host": "127.0.0.1",
         "port": 0,
         "announce": _announce_file(folder, "router"),
     }
-    return [sys.executable, "-m", "llmatrix.sim", "route", *_options(options)]
+    return [
+        sys.executable,
+        *simulated_options.route(None if config is None else str(config), place),
+    ]
 
 
 def _server_command(treatment: Treatment, folder: Path) -> list[str]:
-    stack = _section(treatment)
-    engine = stack.engine
-    options = {
-        "model": treatment.model.name,
-        "accelerator": stack.accelerator,
-        "tensor-parallel-size": stack.tensor_parallel,
-        "replicas": stack.replicas,
-        "host": "127.0.0.1",
-        "port": 0,
-        "announce": _announce_file(folder, "server"),
-        "max-num-seqs": engine.max_num_seqs,
-        "max-num-batched-tokens": engine.max_num_batched_tokens,
-        "block-size": engine.block_size,
-        "max-model-len": engine.max_model_len,
-        "kv-cache-tokens": engine.kv_cache_tokens,
-        "startup-seconds": engine.startup,
-    }
-    flags = [] if engine.enable_prefix_caching else ["--no-enable-prefix-caching"]
-    return [sys.executable, "-m", "llmatrix.sim", "serve", *_options(options), *flags]
-
-
-def _options(options: dict[str, Any]) -> list[str]:
-    # With '=', a value that begins with a dash is still a value.
-    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+    place = {"host": "127.0.0.1", "port": 0, "announce": _announce_file(folder, "server")}
+    replicas = simulated_options.section(treatment).replicas
+    return [sys.executable, *simulated_options.serve(treatment, place, replicas=replicas)]
 
 
 def _announce_file(folder: Path, name: str) -> Path:
@@ -222,26 +171,3 @@ def _announced(folder: Path, name: str) -> dict[str, Any] | None:
         return None
     standing = [one for one in processes.recorded(folder, name) if one.pid == document["pid"]]
     return document if any(processes.alive(one) for one in standing) else None
-
-
-def _reset_router(url: str) -> Hygiene:
-    try:
-        document = ask("POST", f"{url}/reset").json()
-    except Unreachable as error:
-        return Hygiene(clean=False, detail=str(error))
-    done = isinstance(document, dict) and document.get("success") is True
-    return Hygiene(clean=done, detail="" if done else f"{url} did not drop what it had learnt")
-
-
-def _clean_words(changed: AbstractSet[Step], replicas: int) -> str:
-    servers = (
-        "the servers have just been started"
-        if Step.SERVER in changed
-        else f"{replicas} of {replicas} servers say that their prefix cache was dropped"
-    )
-    router = (
-        "the router has just been started"
-        if Step.ROUTER in changed
-        else "the router says that it dropped what it had learnt"
-    )
-    return f"{servers}; {router}"

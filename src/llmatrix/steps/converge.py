@@ -61,40 +61,28 @@ def converge(run: TrialRun, *, retries: int) -> Record | Failure:
         StoreFault: the store cannot be written; the site keeps what was measured.
     """
     run.tell(TrialStarted(run.lane, run.trial))
-    failed = _try_until_recorded(run, retries)
+    failed = reach(run, Step.NAMESPACE, Step.UPLOAD, retries)
     if failed is not None and failed.step is Step.UPLOAD:
         raise StoreFault(failed.detail)
     close(run, retries)
-    if run.record is None:
-        failure = _failure(run)
-        write_failure(run.store, failure)
-        result: Record | Failure = failure
-    else:
-        record = run.record.model_copy(update={"steps": [*run.record.steps, run.outcomes[-1]]})
-        amend_record(run.store, record)
-        result = record
+    result = conclude(run)
     run.tell(TrialEnded(run.lane, run.trial, result))
     return result
 
 
-def close(run: TrialRun, retries: int) -> None:
-    """Do the last step; what it could not remove is an outcome, and a warning, not a failure."""
-    for left in reversed(range(retries + 1)):
-        outcome, failure = _step(Step.TEARDOWN, run)
-        if failure is None:
-            return
-        if left:
-            run.outcomes.pop()
-            time.sleep(TEARDOWN_PAUSE_S)
-    run.tell(Warned(f"{outcome.detail} `llmatrix gc` tries again."))
+def reach(run: TrialRun, first: Step, last: Step, retries: int) -> StepOutcome | None:
+    """Converge the steps from ``first`` to ``last``; give the one that failed for good, or None.
 
+    After what may pass, it begins again at the first of all steps: from whatever stands then.
 
-def _try_until_recorded(run: TrialRun, retries: int) -> StepOutcome | None:
-    """Converge the first seven steps, again after what may pass; give the step that failed."""
+    Raises:
+        Stopped: the user stopped the run.
+    """
     while True:
-        run.outcomes.clear()
+        if first is Step.NAMESPACE:
+            run.outcomes.clear()
         started = time.monotonic()
-        failed = _first_failure(run)
+        failed = _first_failure(run, first, last)
         if failed is None:
             return None
         outcome, failure = failed
@@ -115,12 +103,56 @@ def _try_until_recorded(run: TrialRun, retries: int) -> StepOutcome | None:
         run.tell(TrialRetried(run.lane, run.trial, str(failure), again.pause_s))
         if run.stop.wait(again.pause_s):
             raise Stopped("stopped by the user")
+        first = Step.NAMESPACE
 
 
-def _first_failure(run: TrialRun) -> tuple[StepOutcome, StepFailure] | None:
-    for step in STEPS:
-        if step is Step.TEARDOWN:
-            break
+def close(run: TrialRun, retries: int) -> None:
+    """Do the last step; what it could not remove is an outcome, and a warning, not a failure."""
+    for left in reversed(range(retries + 1)):
+        outcome, failure = _step(Step.TEARDOWN, run)
+        if failure is None:
+            return
+        if left:
+            run.outcomes.pop()
+            time.sleep(TEARDOWN_PAUSE_S)
+    run.tell(Warned(f"{outcome.detail} `llmatrix gc` tries again."))
+
+
+def conclude(run: TrialRun) -> Record | Failure:
+    """Keep what became of the trial, its last step included.
+
+    Raises:
+        StoreFault: the store cannot be written.
+    """
+    if run.record is None:
+        failure = failure_of(run)
+        write_failure(run.store, failure)
+        return failure
+    record = run.record.model_copy(update={"steps": [*run.record.steps, run.outcomes[-1]]})
+    amend_record(run.store, record)
+    return record
+
+
+def failure_of(run: TrialRun) -> Failure:
+    """Tell why the trial could not be measured; at least one try must have failed."""
+    trial = run.trial
+    return Failure(
+        trial=trial.id,
+        experiment=trial.experiment,
+        levels=dict(trial.levels),
+        replicate=trial.replicate.document(),
+        steps=list(run.outcomes),
+        attempts=list(run.attempts),
+        ended_at=time.time(),
+        log=run.log,
+    )
+
+
+def _first_failure(
+    run: TrialRun, first: Step, last: Step
+) -> tuple[StepOutcome, StepFailure] | None:
+    order = list(STEPS)
+    for step in order[order.index(first) : order.index(last) + 1]:
         outcome, failure = _step(step, run)
         if failure is not None:
             return outcome, failure
@@ -148,17 +180,3 @@ def _step(step: Step, run: TrialRun) -> tuple[StepOutcome, StepFailure | None]:
     run.outcomes.append(outcome)
     run.tell(StepEnded(run.lane, run.trial, outcome))
     return outcome, failure
-
-
-def _failure(run: TrialRun) -> Failure:
-    trial = run.trial
-    return Failure(
-        trial=trial.id,
-        experiment=trial.experiment,
-        levels=dict(trial.levels),
-        replicate=trial.replicate.document(),
-        steps=list(run.outcomes),
-        attempts=list(run.attempts),
-        ended_at=time.time(),
-        log=run.log,
-    )

@@ -1,0 +1,1 @@
+"""The Tekton engine: the same trials through the same steps, as Pipelines on a cluster."""

@@ -1,0 +1,54 @@
+"""The end of an attached run: see that nothing stands, and remove what carried it.
+
+By now every record is where the user wanted it, so the PipelineRuns, their Tasks, and the claim
+that was made for the records have done their work.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from llmatrix.cluster import labels
+from llmatrix.cluster.api import Cluster
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, Object
+from llmatrix.cluster.naming import label_value
+from llmatrix.engines.tekton.cancel import of_experiment
+from llmatrix.engines.tekton.reading import ended
+from llmatrix.engines.tekton.settings import Settings
+from llmatrix.engines.tekton.sites import Piece, find_sites, remove, unused_definitions
+from llmatrix.steps.events import Warned, Watch
+
+_PATIENCE_S: Final = 90.0
+
+
+def leave(cluster: Cluster, settings: Settings, experiment: str, tell: Watch) -> list[str]:
+    """Take down what the PipelineRuns left standing, then remove them and what was made for them.
+
+    Returns:
+        What could not be removed, in words; each was told as a warning.
+    """
+    home, stop = settings.namespace, threading.Event()
+    found = find_sites(cluster, home, {labels.EXPERIMENT: label_value(experiment)})
+    if found.sites:
+        names = ", ".join(site.name for site in found.sites)
+        tell(Warned(f"taking down what still stands: {names}."))
+    sites = [piece for site in found.sites for piece in site.pieces]
+    left = remove(cluster, sites, _PATIENCE_S, stop=stop)
+    runs = cluster.find(PIPELINE_RUN, home, of_experiment(experiment))
+    carried = [Piece.of(PIPELINE_RUN, each) for each in runs if ended(each)]
+    carried += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
+    left += remove(cluster, carried, _PATIENCE_S, stop=stop)
+    left += remove(cluster, unused_definitions(cluster, home), _PATIENCE_S, stop=stop)
+    for each in left:
+        tell(Warned(f"could not remove: {each}. `llmatrix gc --cluster` tries again."))
+    return left
+
+
+def _claims(cluster: Cluster, settings: Settings) -> list[Object]:
+    """Give the claim that was made for the records, all of which have been collected."""
+    claim = settings.claim
+    if claim is None or not claim.made:
+        return []
+    found = cluster.get(PERSISTENT_VOLUME_CLAIM, claim.name, settings.namespace)
+    return [found] if found is not None and labels.ours(found) else []

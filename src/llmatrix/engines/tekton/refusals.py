@@ -1,0 +1,59 @@
+"""What cannot run on a cluster at all, said before anything is made."""
+
+from __future__ import annotations
+
+from llmatrix.errors import Place, Problem, SpecError
+from llmatrix.plan.build import Plan
+from llmatrix.spec.base import TokenizerFolder
+from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.stacks import EndpointStack, ProcessStack
+
+
+def hold(plan: Plan) -> None:
+    """Refuse a plan that asks for what is only on this machine.
+
+    Raises:
+        SpecError: it does; the sentence says where, and what to change.
+    """
+    for treatment in plan.distinct_stacks():
+        for path, message, advice in _faults(plan, treatment):
+            raise SpecError(Problem(_place(plan, path), path, message, advice))
+
+
+def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
+    stack, tokenizer = treatment.stack, treatment.model.tokenizer
+    found = []
+    if isinstance(stack, ProcessStack):
+        found.append(
+            (
+                "stack.kind",
+                "a stack of kind process runs on this machine, and Tekton's steps do not.",
+                "Set run.engine: local, or take another kind of stack.",
+            )
+        )
+    if isinstance(tokenizer, TokenizerFolder):
+        found.append(
+            (
+                "model.tokenizer",
+                "a folder of this machine cannot be brought to the steps on the cluster.",
+                "Leave it out, so that prompts are token ids, or set run.engine: local.",
+            )
+        )
+    env = plan.experiment.run.cluster.env
+    if isinstance(stack, EndpointStack) and stack.api_key_env and stack.api_key_env not in env:
+        name = stack.api_key_env
+        found.append(
+            (
+                "stack.api_key_env",
+                f"the steps on the cluster do not have the variable {name}.",
+                f"Add to run.cluster.env: {name}: {{secret: NAME, key: KEY}}.",
+            )
+        )
+    return found
+
+
+def _place(plan: Plan, path: str) -> Place:
+    """Find where a path is set: in the document, or as a factor."""
+    source = plan.loaded.source
+    keys = ("matrix", path) if path in plan.paths else tuple(path.split("."))
+    return source.place(keys)

@@ -1,0 +1,93 @@
+"""The account of the steps and its rights: no more than what the steps do.
+
+Two modes. With a namespace for each lane, the account may make and remove namespaces, and binds
+itself to ``llmatrix-site`` in each that it makes. *Namespaced*, it has the same rules in the one
+namespace of the PipelineRuns, and no right in the cluster at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from llmatrix.cluster.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    LEASE,
+    PIPELINE_RUN,
+    POD,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE_ACCOUNT,
+    Kind,
+    Object,
+)
+from llmatrix.cluster.naming import dns_name
+from llmatrix.engines.tekton.objects import hashed, made
+from llmatrix.engines.tekton.settings import Settings
+from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE, SITE_ROLE
+
+SITES_ROLE: Final = "llmatrix-sites"
+"""ClusterRole that lets the account make and remove the namespaces of its sites."""
+Rules = list[dict[str, Any]]
+
+
+def rule(kind: Kind, *verbs: str) -> dict[str, Any]:
+    """Write one rule."""
+    return {"apiGroups": [kind.group], "resources": [kind.plural], "verbs": list(verbs)}
+
+
+AT_HOME: Final[Rules] = [
+    # The close of a lane reads its own PipelineRun, and lets the next one go.
+    rule(PIPELINE_RUN, "get", "patch"),
+    # Trials with sites of their own take a slot before they make one.
+    rule(LEASE, "get", "create", "update", "delete"),
+    # Whether the pod that holds a slot still runs.
+    rule(POD, "get"),
+]
+"""What the steps do in the namespace of the PipelineRuns, in either mode."""
+
+
+def account_and_roles(settings: Settings) -> list[Object]:
+    """Make the account of the steps, and what gives it its rights."""
+    account, home = settings.account, settings.namespace
+    made_here = [
+        _with_hash(SERVICE_ACCOUNT, account, home, {}),
+        _role(ROLE, account, home, AT_HOME),
+        _binding(ROLE_BINDING, account, settings, role=(ROLE, account)),
+    ]
+    if settings.namespaced:
+        name = f"{account}-site"
+        return [
+            *made_here,
+            _role(ROLE, name, home, ON_SITE),
+            _binding(ROLE_BINDING, name, settings, role=(ROLE, name)),
+        ]
+    name = dns_name(SITES_ROLE, home, account)
+    return [
+        *made_here,
+        _role(CLUSTER_ROLE, SITE_ROLE, None, ON_SITE),
+        _role(CLUSTER_ROLE, SITES_ROLE, None, OF_NAMESPACES),
+        _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, SITES_ROLE)),
+    ]
+
+
+def _role(kind: Kind, name: str, namespace: str | None, rules: Rules) -> Object:
+    return _with_hash(kind, name, namespace, {"rules": rules})
+
+
+def _binding(kind: Kind, name: str, settings: Settings, *, role: tuple[Kind, str]) -> Object:
+    content = {
+        "roleRef": {"apiGroup": role[0].group, "kind": role[0].name, "name": role[1]},
+        "subjects": [
+            {
+                "kind": SERVICE_ACCOUNT.name,
+                "name": settings.account,
+                "namespace": settings.namespace,
+            }
+        ],
+    }
+    return _with_hash(kind, name, settings.namespace if kind.namespaced else None, content)
+
+
+def _with_hash(kind: Kind, name: str, namespace: str | None, content: dict[str, Any]) -> Object:
+    return {**made(kind, name, namespace, spec=hashed(content)), **content}

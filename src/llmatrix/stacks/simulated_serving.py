@@ -1,0 +1,77 @@
+"""What is asked of simulated servers and their router over HTTP, wherever they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from llmatrix.errors import FailureClass, StepFailure
+from llmatrix.plan.step import Step
+from llmatrix.stacks import serving
+from llmatrix.stacks.http import Unreachable, ask
+from llmatrix.stacks.protocol import Hygiene
+from llmatrix.target import Target
+
+
+def target(router: str, servers: Sequence[str], model: str) -> Target:
+    """Say where the workload goes: to the router, which must serve the model.
+
+    Raises:
+        StepFailure: it does not answer, or serves another model.
+    """
+    try:
+        wrong = serving.wrong_model(router, model, serving.served_models(router))
+    except (Unreachable, serving.NotServing) as error:
+        raise StepFailure(str(error), FailureClass.SERVER) from error
+    if wrong:
+        raise StepFailure(wrong, FailureClass.SERVER)
+    return Target(
+        base_url=router,
+        model=model,
+        metrics_urls=tuple(f"{url}/metrics" for url in servers),
+        router_metrics_url=f"{router}/metrics",
+        simulated=True,
+    )
+
+
+def passes(router: str, model: str) -> bool:
+    """Tell whether the router passes requests for the model on to a server."""
+    try:
+        return model in serving.served_models(router)
+    except (Unreachable, serving.NotServing):
+        return False
+
+
+def cleanse(router: str, servers: Sequence[str], changed: AbstractSet[Step]) -> Hygiene:
+    """Empty the caches of servers that were not started just now, and what the router learnt."""
+    found = [] if Step.ROUTER in changed else [_reset_router(router)]
+    if Step.SERVER not in changed:
+        found += [serving.reset_prefix_cache(url) for url in servers]
+    dirty = [one.detail for one in found if one.clean is not True]
+    if dirty:
+        clean = False if any(one.clean is False for one in found) else None
+        return Hygiene(clean=clean, detail="; ".join(dirty))
+    return Hygiene(clean=True, detail=_clean_words(changed, len(servers)))
+
+
+def _reset_router(url: str) -> Hygiene:
+    try:
+        document = ask("POST", f"{url}/reset").json()
+    except Unreachable as error:
+        return Hygiene(clean=False, detail=str(error))
+    done = isinstance(document, dict) and document.get("success") is True
+    return Hygiene(clean=done, detail="" if done else f"{url} did not drop what it had learnt")
+
+
+def _clean_words(changed: AbstractSet[Step], replicas: int) -> str:
+    servers = (
+        "the servers have just been started"
+        if Step.SERVER in changed
+        else f"{replicas} of {replicas} servers say that their prefix cache was dropped"
+    )
+    router = (
+        "the router has just been started"
+        if Step.ROUTER in changed
+        else "the router says that it dropped what it had learnt"
+    )
+    return f"{servers}; {router}"

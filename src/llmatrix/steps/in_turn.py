@@ -1,0 +1,118 @@
+"""The steps of a trial one at a time, each by a process of its own, as in the pod of a TaskRun.
+
+The same functions as in ``converge``; what they hand to one another waits in a folder in between.
+A step that fails by what may pass begins again at the first step, within its own process; one
+that failed for good leaves the steps after it nothing to do but to say so, to keep the failure
+and to take the site down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from llmatrix.errors import StoreFault
+from llmatrix.plan.step import Step
+from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
+from llmatrix.results.records import write_failure
+from llmatrix.steps.converge import close, conclude, failure_of, reach
+from llmatrix.steps.run import TrialRun
+
+_STATE: Final = "so-far.json"
+
+
+@dataclass(slots=True)
+class SoFar:
+    """What the steps before this one left.
+
+    Attributes:
+        failed: the step that failed for good, if one did.
+    """
+
+    outcomes: list[StepOutcome] = field(default_factory=list)
+    changed: list[Step] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    log: str = ""
+    failed: Step | None = None
+    record: Record | None = None
+
+
+_SO_FAR: Final = TypeAdapter(SoFar)
+
+
+def read_so_far(folder: Path) -> SoFar:
+    """Read what the steps before this one left; nothing, before the first."""
+    try:
+        return _SO_FAR.validate_json((folder / _STATE).read_bytes())
+    except FileNotFoundError:
+        return SoFar()
+
+
+def write_so_far(folder: Path, so_far: SoFar) -> None:
+    """Leave it for the next step, whole or not at all."""
+    new = folder / f"{_STATE}.new"
+    new.write_bytes(_SO_FAR.dump_json(so_far))
+    new.replace(folder / _STATE)
+
+
+def take_step(
+    step: Step, run: TrialRun, so_far: SoFar, *, retries: int
+) -> tuple[StepOutcome, Record | Failure | None]:
+    """Do one step of a trial, after those that ``so_far`` tells of; ``so_far`` then tells of it.
+
+    Returns:
+        What became of the step; and after the upload and the teardown, what the trial left.
+
+    Raises:
+        Stopped: the process was told to end.
+        StoreFault: the store cannot be written.
+    """
+    _take_up(run, so_far)
+    if step is Step.TEARDOWN:
+        close(run, retries)
+        result: Record | Failure | None = conclude(run) if _has_ended(so_far) else None
+    elif so_far.failed is not None:
+        _skip(step, run, so_far.failed)
+        result = _keep_failure(run) if step is Step.UPLOAD else None
+    else:
+        failed = reach(run, step, step, retries)
+        so_far.failed = None if failed is None else failed.step
+        if failed is not None and failed.step is Step.UPLOAD:
+            raise StoreFault(failed.detail)
+        result = run.record
+    so_far.outcomes, so_far.changed = list(run.outcomes), sorted(run.changed)
+    so_far.attempts, so_far.log, so_far.record = list(run.attempts), run.log, run.record
+    return run.outcomes[-1], result
+
+
+def _take_up(run: TrialRun, so_far: SoFar) -> None:
+    run.outcomes = list(so_far.outcomes)
+    run.changed = set(so_far.changed)
+    run.attempts = list(so_far.attempts)
+    run.log, run.record = so_far.log, so_far.record
+
+
+def _has_ended(so_far: SoFar) -> bool:
+    """Tell whether there is something to keep: a record, or a try that failed."""
+    return so_far.record is not None or bool(so_far.attempts)
+
+
+def _skip(step: Step, run: TrialRun, failed: Step) -> None:
+    run.outcomes.append(
+        StepOutcome(
+            step=step,
+            outcome=Outcome.SKIPPED,
+            seconds=0.0,
+            key=run.trial.keys[step],
+            detail=f"the trial failed for good in step {failed}",
+        )
+    )
+
+
+def _keep_failure(run: TrialRun) -> Failure:
+    failure = failure_of(run)
+    write_failure(run.store, failure)
+    return failure
