@@ -133,7 +133,7 @@ def _install(place: Layout, extras: Extras, kubectl: Kubectl) -> None:
         "gateway_class": gateway.CLASS,
         "images": {name: names[name] for name in ("epp", "envoy", "envoy-gateway")},
     }
-    if added(place).get("gateway") != found:
+    if added(place).get("gateway") != found or not gateway.certificates_agree(kubectl):
         with phase("Envoy Gateway and definitions installed"):
             gateway.install(kubectl, wanted)
         _remember(place, "gateway", found)
