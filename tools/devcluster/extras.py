@@ -16,6 +16,7 @@ from tools.devcluster import (
     images,
     layout,
     libraries,
+    machine,
     step_image,
     wheels,
 )
@@ -52,8 +53,9 @@ def add(place: Layout, *names: str) -> Extras:
         CannotRunHere: this machine cannot have it.
         ClusterFault: it did not come up.
     """
-    base = cluster.up(place)
+    machine.check()
     extras = prepare(layout.cache(), *names)
+    base = cluster.up(place)
     with cluster.alone(place):
         cluster.load_images(place, extras.images.values())
         if "gateway" in names:
