@@ -40,6 +40,7 @@ def decode(times: StepTime, context: int, sequences: int = 1) -> float:
 # One request alone
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     tokens=st.integers(1, 3000),
     answer=st.integers(1, 50),
@@ -49,7 +50,7 @@ def decode(times: StepTime, context: int, sequences: int = 1) -> float:
 def test_a_request_alone_takes_its_prefill_in_chunks_and_a_step_for_each_further_token(
     tokens: int, answer: int, arrival: float, data: st.DataObject, times: StepTime
 ) -> None:
-    budget = data.draw(st.integers(1, 4000))
+    budget = data.draw(st.integers(20, 4000))
     engine = Engine(Limits(max_num_batched_tokens=budget), times, 100_000)
     (served,) = open_loop(engine, [prompt(tokens, answer, arrival)])
     chunks = [(at, min(budget, tokens - at)) for at in range(0, tokens, budget)]
