@@ -26,7 +26,7 @@ import urllib.request
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +143,14 @@ def run(client: Path, streams: int, seconds: float, *, router: bool) -> Run:
         after = lateness(url)
     said = json.loads(told)
     per_second = said["tokens"] / seconds
-    late = (quantile_ms(before, after, share) for share in (0.5, 0.99))
-    cpu_us = 1e6 * cpu / took / per_second
-    return Run(per_second, *late, said["itl_ms_p50"], said["itl_ms_p99"], cpu_us)
+    return Run(
+        per_second,
+        quantile_ms(before, after, 0.5),
+        quantile_ms(before, after, 0.99),
+        said["itl_ms_p50"],
+        said["itl_ms_p99"],
+        1e6 * cpu / took / per_second,
+    )
 
 
 def main() -> int:
@@ -181,13 +186,6 @@ def main() -> int:
         "on one core"
     )
     return int(found.per_second < TOKENS_LIMIT or found.late_p99 > LATENESS_LIMIT_MS)
-
-
-def astuple(one: Run) -> tuple[float, ...]:
-    """Give a run's figures in their order."""
-    return (
-        one.per_second, one.late_p50, one.late_p99, one.itl_p50, one.itl_p99, one.cpu_us,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":
