@@ -2,7 +2,8 @@
  *
  *   sim_client PORT STREAMS WARMUP_S WINDOW_S PROMPT_TOKENS ANSWER_TOKENS MODEL
  *
- * Every request has a prompt of its own. Prints one JSON line about the window: tokens, answers,
+ * The streams begin evenly over half of the warm-up, so that answers end evenly ever after. Every
+ * request has a prompt of its own. Prints one JSON line about the window: tokens, answers,
  * the gaps between tokens of one answer (ms), CPU seconds of this client. */
 #define _GNU_SOURCE
 #include <netinet/in.h>
@@ -103,7 +104,8 @@ static void read_answer(struct stream *s) {
 
 int main(int argc, char **args) {
   if (argc != 8) return 2;
-  int streams = atoi(args[2]), epoll = epoll_create1(0), yes = 1;
+  int streams = atoi(args[2]), epoll = epoll_create1(0), yes = 1, begun = 0;
+  double warmup = atof(args[3]);
   prompt_tokens = atoi(args[5]);
   answer_tokens = atoi(args[6]);
   model = args[7];
@@ -120,14 +122,15 @@ int main(int argc, char **args) {
     epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event);
   }
   int64_t zero = now_ns();
-  window_start = zero + (int64_t)(atof(args[3]) * 1e9);
+  window_start = zero + (int64_t)(warmup * 1e9);
   window_end = window_start + (int64_t)(atof(args[4]) * 1e9);
-  for (int i = 0; i < streams; i++) ask(&all[i]);
   double cpu_start = 0;
   struct epoll_event ready[256];
   for (int64_t now; (now = now_ns()) < window_end;) {
     if (!cpu_start && now >= window_start) cpu_start = cpu_s();
-    int many = epoll_wait(epoll, ready, 256, 10);
+    while (begun < streams && zero + (int64_t)(begun * warmup / 2 / streams * 1e9) <= now)
+      ask(&all[begun++]);
+    int many = epoll_wait(epoll, ready, 256, begun < streams ? 1 : 10);
     for (int i = 0; i < many; i++) read_answer(ready[i].data.ptr);
   }
   double cpu = cpu_s() - cpu_start;

@@ -34,7 +34,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llmatrix.sim.latency import kv_capacity, step_time
 from llmatrix.sim.presets import accelerator, model
-from llmatrix.sim.scheduler import Engine, Limits, Sequence
+from llmatrix.sim.scheduler import Engine, Limits, Sequence, Step
 from llmatrix.sim.virtual import closed_loop
 
 TOKENS_LIMIT, LATENESS_LIMIT_MS = 25_000.0, 2.0
@@ -61,20 +61,22 @@ def asked(streams: int) -> tuple[float, float, float]:
     engine = Engine(
         Limits(max_num_seqs=streams), step_time(card, served, 1), kv_capacity(card, served, 1)
     )
-    prompts = (Sequence(array("q", [word]) * PROMPT, ANSWER, 0, 0.0) for word in range(3 * streams))
+    prompts = (Sequence(array("q", [word]) * PROMPT, ANSWER, 0, 0.0) for word in range(8 * streams))
     ends: dict[int, float] = {}
-    gaps: list[float] = []
+    told: list[tuple[float, float]] = []
 
-    def watch(step: Any, _begin: float, end: float) -> None:
+    def watch(step: Step, _begin: float, end: float) -> None:
         for sequence, _ in step.work:
             if sequence.generated:
-                gaps.append(end - ends[id(sequence)])
+                told.append((end, end - ends[id(sequence)]))
             ends[id(sequence)] = end
 
-    last = closed_loop(engine, prompts, streams, watch=watch)[-1].end
-    gaps.sort()
+    answers = closed_loop(engine, prompts, streams, watch=watch, ramp=WARMUP_S / 2)
+    # In the middle half of the answers all streams are under way.
+    begin, end = answers[2 * streams].end, answers[6 * streams].end
+    gaps = sorted(gap for at, gap in told if begin <= at < end)
     middle, high = gaps[len(gaps) // 2], gaps[int(0.99 * len(gaps))]
-    return 3 * streams * ANSWER / last, middle * 1e3, high * 1e3
+    return 4 * streams * ANSWER / (end - begin), middle * 1e3, high * 1e3
 
 
 @contextmanager

@@ -95,6 +95,16 @@ def test_more_than_the_batch_holds_waits_for_whole_rounds(
     assert waits == pytest.approx([0.0] * 4 + [a_round] * 4 + [2 * a_round] * 4, abs=1e-9)
 
 
+def test_a_closed_loop_may_begin_evenly(engine_of: EngineOf, times: StepTime) -> None:
+    served = closed_loop(engine_of(), [prompt(100, word=n) for n in range(8)], 4, ramp=40.0)
+    alone = whole_prefill(times, 100)
+
+    # Each that ends makes place for one more, which also ends long before the next slot begins.
+    arrivals = sorted(answer.arrival for answer in served)
+    first = [alone * number for number in range(5)]
+    assert arrivals == pytest.approx([*first, 10.0, 20.0, 30.0])
+
+
 # A queue: Poisson arrivals, one server, constant service (M/D/1)
 
 
