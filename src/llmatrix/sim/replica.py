@@ -232,7 +232,7 @@ class Replica:
                 _LOG.exception("an answer could not be written")
                 self._abandon(sequence)
         # The loop writes to the sockets when this call is over: late is what the last one is.
-        self._alarms.soon(lambda: self.metrics.lateness.observe(time.monotonic() - ends))
+        self._alarms.soon(lambda: self.metrics.sent(time.monotonic() - ends))
         self._begin(ends)
 
     def _tell(self, sequence: Sequence, at: float) -> None:

@@ -25,6 +25,10 @@ _LATENESS: Final = (
 )  # fmt: skip
 
 
+LATE_S: Final = 0.002
+"""Later than this, a step counts as late."""
+
+
 class ServerMetrics:
     """The counters and histograms of one replica.
 
@@ -64,6 +68,7 @@ class ServerMetrics:
             pairs,
             _LATENESS,
         )
+        self._late_steps = 0
         self._config = self._cache_config()
 
     def _cache_config(self) -> str:
@@ -89,6 +94,11 @@ class ServerMetrics:
         """
         self._running, self._waiting = len(self._engine.running), waiting
         self._usage = self._engine.pool.usage
+
+    def sent(self, late: float) -> None:
+        """Count a step whose last token was sent so many seconds after its time."""
+        self.lateness.observe(late)
+        self._late_steps += late > LATE_S
 
     def finished(self, reason: str, seconds: float) -> None:
         """Count an answer that is whole."""
@@ -126,6 +136,14 @@ class ServerMetrics:
                 ),
             )
         ]
+        families.append(
+            sample(
+                "llmatrix_sim_late_steps_total",
+                "counter",
+                f"Steps of which the last token was sent more than {LATE_S:g} s late.",
+                [(pairs, float(self._late_steps))],
+            )
+        )
         reasons = {**self._finished, "abort": counters.aborted}
         series = [(f'{pairs},finished_reason="{name}"', float(n)) for name, n in reasons.items()]
         families.append(
