@@ -266,12 +266,15 @@ def accelerators() -> str:
             f"`{a.name}`",
             f"{a.flops / 1e12:g}",
             f"{a.bandwidth / 1e12:g}",
-            f"{a.memory / 1e9:g}",
+            f"{a.memory / 2**30:.4g}",
+            f"{a.efficiency.compute:g} / {a.efficiency.weights:g} / {a.efficiency.kv:g}"
+            + ("" if a.efficiency.fitted else " (assumed)"),
             f"<{a.source}>",
         )
         for a in presets.ACCELERATORS
     ]
-    return table(("accelerator", "bf16 TFLOP/s", "TB/s", "GB", "source"), rows)
+    head = ("accelerator", "bf16 TFLOP/s", "TB/s", "GiB", "compute / weights / KV", "source")
+    return table(head, rows)
 
 
 def models() -> str:

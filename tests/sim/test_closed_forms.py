@@ -40,6 +40,7 @@ def decode(times: StepTime, context: int, sequences: int = 1) -> float:
 # One request alone
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     tokens=st.integers(1, 3000),
     answer=st.integers(1, 50),
@@ -49,7 +50,7 @@ def decode(times: StepTime, context: int, sequences: int = 1) -> float:
 def test_a_request_alone_takes_its_prefill_in_chunks_and_a_step_for_each_further_token(
     tokens: int, answer: int, arrival: float, data: st.DataObject, times: StepTime
 ) -> None:
-    budget = data.draw(st.integers(1, 4000))
+    budget = data.draw(st.integers(20, 4000))
     engine = Engine(Limits(max_num_batched_tokens=budget), times, 100_000)
     (served,) = open_loop(engine, [prompt(tokens, answer, arrival)])
     chunks = [(at, min(budget, tokens - at)) for at in range(0, tokens, budget)]
@@ -92,6 +93,16 @@ def test_more_than_the_batch_holds_waits_for_whole_rounds(
 
     waits = [answer.ttft - whole_prefill(times, 100, 4) for answer in served]
     assert waits == pytest.approx([0.0] * 4 + [a_round] * 4 + [2 * a_round] * 4, abs=1e-9)
+
+
+def test_a_closed_loop_may_begin_evenly(engine_of: EngineOf, times: StepTime) -> None:
+    served = closed_loop(engine_of(), [prompt(100, word=n) for n in range(8)], 4, ramp=40.0)
+    alone = whole_prefill(times, 100)
+
+    # Each that ends makes place for one more, which also ends long before the next slot begins.
+    arrivals = sorted(answer.arrival for answer in served)
+    first = [alone * number for number in range(5)]
+    assert arrivals == pytest.approx([*first, 10.0, 20.0, 30.0])
 
 
 # A queue: Poisson arrivals, one server, constant service (M/D/1)

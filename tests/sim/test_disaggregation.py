@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,3 +106,47 @@ def test_a_replica_that_cannot_prefill_fails_the_request(programs: Any, tools: A
     plain = programs.serve().url
     header = {"x-prefiller-host-port": "127.0.0.1:1"}
     assert tools.ask(plain, COMPLETIONS, body, **header).status == 200, "it was not told to decode"
+
+
+@pytest.mark.slow
+def test_replicas_and_router_may_be_programs_of_their_own(
+    programs: Any, tools: Any, tmp_path: Path
+) -> None:
+    config = tmp_path / "pd.yaml"
+    config.write_text(PD)
+    prefills = programs.serve("--role", "prefill").url
+    decodes = programs.serve("--role", "decode").url
+    router = programs.route(str(config))
+    role = "llm-d.ai/role"
+    members = {
+        "servers": [prefills, decodes],
+        "labels": {prefills: {role: "prefill"}, decodes: {role: "decode"}},
+    }
+    body = {"model": tools.model, "prompt": "word " * 64, "max_tokens": 5}
+
+    assert tools.ask(router.url, "/servers", {"servers": [prefills]}).status == 200
+    assert tools.ask(router.url, COMPLETIONS, body).status == 200, "without a label it decodes, too"
+    assert tools.ask(router.url, "/servers", members).json == members
+    assert tools.ask(router.url, COMPLETIONS, body).status == 200
+    assert tools.metric(decodes, "vllm:generation_tokens_total") == 5
+    assert tools.metric(prefills, "vllm:generation_tokens_total") == 5 + 1
+
+    only = {"servers": [prefills], "labels": {prefills: {role: "prefill"}}}
+    assert tools.ask(router.url, "/servers", only).json == only
+    assert tools.ask(router.url, COMPLETIONS, body).status == 429, "nobody is left to decode"
+
+
+@pytest.mark.slow
+def test_a_router_takes_roles_from_the_announcement(
+    programs: Any, tools: Any, tmp_path: Path
+) -> None:
+    config, file = tmp_path / "pd.yaml", tmp_path / "servers.json"
+    config.write_text(PD)
+    server = programs.serve("--replicas", "2", "--prefill-replicas", "1")
+    file.write_text(json.dumps(server.announced))
+    router = programs.route(str(config), file)
+    body = {"model": tools.model, "prompt": "word " * 64, "max_tokens": 5}
+    tools.until(lambda: tools.ask(router.url, COMPLETIONS, body).status == 200)
+
+    assert tools.metric(server.servers[0], "vllm:generation_tokens_total") == 1
+    assert tools.metric(server.servers[1], "vllm:generation_tokens_total") == 5

@@ -10,7 +10,8 @@ from llmatrix.sim.filtering import FILTERS
 from llmatrix.sim.picker_config import PickerConfigError, load
 from llmatrix.sim.picking import PICKERS
 from llmatrix.sim.plugin_parameters import duration_s
-from llmatrix.sim.plugins import PLUGINS, Role, Status
+from llmatrix.sim.plugin_types import Role, Status
+from llmatrix.sim.plugins import PLUGINS
 from llmatrix.sim.profiles import Disaggregation, Saturation
 from llmatrix.sim.scoring import SCORERS
 

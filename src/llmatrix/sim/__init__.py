@@ -2,5 +2,5 @@
 
 from typing import Final
 
-BEHAVIOUR: Final = "1"
+BEHAVIOUR: Final = "2"
 """Changes whenever the same traffic would be served differently, so that no two are compared."""

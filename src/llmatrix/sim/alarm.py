@@ -45,6 +45,10 @@ class Alarms:
         if when < self._armed:
             self._arm(when)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call in the loop's next turn, when what this one has written is with the kernel."""
+        self._loop.call_soon(call)
+
     def close(self) -> None:
         """Forget everything that is pending."""
         self._pending.clear()

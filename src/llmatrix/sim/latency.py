@@ -16,10 +16,6 @@ from typing import Final
 
 from llmatrix.sim.presets import Accelerator, Model
 
-COMPUTE_EFFICIENCY: Final = 0.6
-"""Share of peak arithmetic that large matrix products reach; assumed, not yet calibrated."""
-MEMORY_EFFICIENCY: Final = 0.8
-"""Share of peak bandwidth that streaming weights and KV cache reaches; assumed."""
 TENSOR_PARALLEL_EFFICIENCY: Final = 0.9
 """What each doubling of tensor parallelism keeps, the rest going into all-reduces; assumed."""
 STEP_OVERHEAD_S: Final = 2e-3
@@ -59,7 +55,8 @@ class StepTime:
 
     Attributes:
         flops: arithmetic that is reached, operations per second.
-        bandwidth: memory traffic that is reached, bytes per second.
+        bandwidth, kv_bandwidth: memory traffic that is reached, bytes per second, by weights and by
+            KV entries.
         flops_per_token, flops_per_attended: operations.
         shared_bytes: weights that every step reads.
         expert_bytes: weights in experts, of which a step reads those that its tokens hit.
@@ -69,6 +66,7 @@ class StepTime:
 
     flops: float
     bandwidth: float
+    kv_bandwidth: float
     flops_per_token: float
     flops_per_attended: float
     shared_bytes: float
@@ -84,8 +82,9 @@ class StepTime:
             load.tokens * self.flops_per_token + load.attended * self.flops_per_attended
         ) / self.flops
         experts = self.expert_bytes and self.expert_bytes * (1 - self.expert_miss**load.tokens)
-        traffic = self.shared_bytes + experts + load.context * self.kv_bytes_per_token
-        roof = max(compute, traffic / self.bandwidth)
+        weights = (self.shared_bytes + experts) / self.bandwidth
+        entries = load.context * self.kv_bytes_per_token / self.kv_bandwidth
+        roof = max(compute, weights + entries)
         return self.overhead + load.sequences * self.overhead_per_sequence + roof
 
 
@@ -93,9 +92,11 @@ def step_time(accelerator: Accelerator, model: Model, tensor_parallel: int) -> S
     """Describe the steps of one replica that spans ``tensor_parallel`` accelerators."""
     scale = tensor_parallel * TENSOR_PARALLEL_EFFICIENCY ** math.log2(tensor_parallel)
     expert_bytes = model.weight_bytes * model.expert_share
+    reached = accelerator.efficiency
     return StepTime(
-        flops=accelerator.flops * COMPUTE_EFFICIENCY * scale,
-        bandwidth=accelerator.bandwidth * MEMORY_EFFICIENCY * scale,
+        flops=accelerator.flops * reached.compute * scale,
+        bandwidth=accelerator.bandwidth * reached.weights * scale,
+        kv_bandwidth=accelerator.bandwidth * reached.kv * scale,
         flops_per_token=2 * model.active_parameters,
         flops_per_attended=4 * model.layers * model.heads * model.head_dim,
         shared_bytes=model.weight_bytes - expert_bytes,

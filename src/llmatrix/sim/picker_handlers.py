@@ -9,7 +9,7 @@ import yaml
 
 from llmatrix.sim.incoming import BYTES_PER_TOKEN
 from llmatrix.sim.node_reader import NodeReader, nearest
-from llmatrix.sim.plugins import Plugin, Role
+from llmatrix.sim.plugin_types import Plugin, Role
 from llmatrix.sim.profiles import Disaggregation, ProfileConfig, Used
 
 

@@ -11,7 +11,8 @@ import yaml
 from llmatrix.sim import picker_handlers, plugin_parameters, yaml_nodes
 from llmatrix.sim.node_reader import NodeReader, nearest
 from llmatrix.sim.picker_handlers import Declared
-from llmatrix.sim.plugins import PLUGINS, Role, Status
+from llmatrix.sim.plugin_types import Role, Status
+from llmatrix.sim.plugins import PLUGINS
 from llmatrix.sim.profiles import DEFAULT_WEIGHT, PickerConfig, ProfileConfig, Saturation, Used
 
 API_VERSIONS: Final = ("inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1")

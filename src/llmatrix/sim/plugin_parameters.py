@@ -11,7 +11,7 @@ import yaml
 from llmatrix.sim import yaml_nodes
 from llmatrix.sim.label_selector import OPERATORS, Requirement
 from llmatrix.sim.node_reader import NodeReader
-from llmatrix.sim.plugins import Parameter, Plugin
+from llmatrix.sim.plugin_types import Parameter, Plugin
 
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GO_DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)")

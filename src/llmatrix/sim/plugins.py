@@ -8,66 +8,10 @@ Types, parameters and defaults are those of the Gateway API Inference Extension 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Final
 
-
-class Status(StrEnum):
-    """How truly a plugin is simulated."""
-
-    MODELLED = "modelled"
-    """The same formula on the same inputs."""
-    APPROXIMATED = "approximated"
-    """Near to it; the note says what differs."""
-    REFUSED = "refused"
-    """Known, but a configuration with it cannot be simulated."""
-
-
-class Role(StrEnum):
-    """What a plugin does in a scheduling profile."""
-
-    SCORER = "scorer"
-    PICKER = "picker"
-    FILTER = "filter"
-    HANDLER = "profile handler"
-    DECIDER = "decider"
-    HEADERS = "header handler"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of a plugin and what it is when left out.
-
-    Attributes:
-        kind: ``texts`` is a list of text, ``names`` a mapping of text to text, ``selector`` the two
-            fields ``matchLabels`` and ``matchExpressions`` of a label selector, which stand among
-            the plugin's parameters themselves.
-        positive: whether the picker puts the default in place of a value that is not positive.
-        required: whether the picker refuses a plugin without it.
-    """
-
-    kind: Literal["integer", "boolean", "duration", "number", "text", "texts", "names", "selector"]
-    default: Any = None
-    positive: bool = True
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """One plugin type.
-
-    Attributes:
-        note: how it works, or what is not simulated.
-    """
-
-    type: str
-    role: Role
-    status: Status
-    note: str
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-
+from llmatrix.sim.plugin_types import Parameter, Plugin, Role, Status
+from llmatrix.sim.plugins_refused import REFUSED
 
 _MOST: Final = {"maxNumOfEndpoints": Parameter("integer", 1)}
 _PREFIX: Final = {
@@ -289,90 +233,6 @@ _HEADERS: Final = tuple(
     for name in ("prefill-header-handler", "disagg-headers-handler")
 )
 
-
-def _refused(role: Role, note: str, *types: str) -> tuple[Plugin, ...]:
-    return tuple(Plugin(name, role, Status.REFUSED, note) for name in types)
-
-
-_LATENCY: Final = "latency prediction is not simulated"
-_FLOW: Final = "it belongs to flow control, which is not simulated"
-_REFUSED: Final = (
-    *_refused(
-        Role.HANDLER, "data-parallel ranks are not simulated", "data-parallel-profile-handler"
-    ),
-    *_refused(Role.HANDLER, _LATENCY, "slo-aware-profile-handler"),
-    *_refused(
-        Role.DECIDER,
-        "prompts have text only; nothing is encoded",
-        "always-disagg-multimodal-decider",
-    ),
-    *_refused(
-        Role.SCORER, _LATENCY, "slo-aware-routing", "predicted-latency-scorer", "latency-scorer"
-    ),
-    *_refused(Role.FILTER, _LATENCY, "slo-headroom-tier-filter", "prefix-cache-affinity-filter"),
-    *_refused(
-        Role.SCORER,
-        "replicas publish no events of their KV cache",
-        "precise-prefix-cache-scorer",
-    ),
-    *_refused(
-        Role.OTHER, "replicas publish no events of their KV cache", "precise-prefix-cache-producer"
-    ),
-    *_refused(Role.SCORER, "tokens in flight are not counted by the router", "token-load-scorer"),
-    *_refused(Role.SCORER, "prompts have text only", "mm-embeddings-cache-scorer"),
-    *_refused(
-        Role.OTHER,
-        "what it collects is always collected here; leave it out",
-        "approx-prefix-cache-producer",
-        "inflight-load-producer",
-        "session-id-producer",
-        "metrics-data-source",
-        "core-metrics-extractor",
-        "models-data-source",
-        "models-data-extractor",
-        "k8s-notification-source",
-        "endpoint-notification-source",
-        "openai-parser",
-    ),
-    *_refused(
-        Role.OTHER,
-        "it is not simulated",
-        "tokenizer",
-        "token-producer",
-        "mm-embeddings-cache-producer",
-        "predicted-latency-producer",
-        "latency-slo-admitter",
-        "probabilistic-admitter",
-        "request-attribute-reporter",
-        "anthropic-parser",
-        "vllmgrpc-parser",
-        "vllmhttp-parser",
-        "passthrough-parser",
-        "vertexai-parser",
-        "file-discovery",
-        "agent-identity",
-    ),
-    *_refused(
-        Role.OTHER,
-        _FLOW,
-        "global-strict-fairness-policy",
-        "round-robin-fairness-policy",
-        "program-aware-fairness",
-        "fcfs-ordering-policy",
-        "edf-ordering-policy",
-        "slo-deadline-ordering-policy",
-        "static-usage-limit-policy",
-        "concurrency-detector",
-        "utilization-detector",
-    ),
-    *_refused(
-        Role.OTHER,
-        "it serves the real picker's conformance tests only",
-        "header-based-testing-filter",
-        "destination-endpoint-served-verifier",
-    ),
-)
-
 PLUGINS: Final[Mapping[str, Plugin]] = {
     plugin.type: plugin
     for plugin in (
@@ -382,7 +242,7 @@ PLUGINS: Final[Mapping[str, Plugin]] = {
         *_HANDLERS,
         *_DECIDERS,
         *_HEADERS,
-        *_REFUSED,
+        *REFUSED,
     )
 }
 """Every plugin type that is known, with its status."""

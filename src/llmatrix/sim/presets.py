@@ -17,6 +17,29 @@ class UnknownPreset(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
+class Efficiency:
+    """Which shares of an accelerator's peaks a model server reaches.
+
+    Attributes:
+        compute: of the arithmetic, in large matrix products.
+        weights: of the memory bandwidth, streaming weights.
+        kv: of the memory bandwidth, reading KV entries in attention.
+        fitted: whether published measurements of this kind of accelerator were used.
+    """
+
+    compute: float
+    weights: float
+    kv: float
+    fitted: bool
+
+
+AMPERE: Final = Efficiency(compute=0.60, weights=0.9, kv=0.7, fitted=True)
+HOPPER: Final = Efficiency(compute=0.38, weights=0.9, kv=0.4, fitted=True)
+_AS_AMPERE: Final = replace(AMPERE, fitted=False)
+_AS_HOPPER: Final = replace(HOPPER, fitted=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Accelerator:
     """One accelerator, by its data sheet.
 
@@ -25,7 +48,8 @@ class Accelerator:
         flops: peak dense bf16 floating-point operations per second.
         bandwidth: peak memory bandwidth in bytes per second.
         memory: bytes of device memory.
-        source: where the figures stand.
+        source: where those figures stand.
+        efficiency: what of them is reached.
     """
 
     name: str
@@ -33,6 +57,7 @@ class Accelerator:
     bandwidth: float
     memory: int
     source: str
+    efficiency: Efficiency
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +110,29 @@ class Model:
 _NVIDIA: Final = "https://www.nvidia.com/en-us/data-center"
 _AMD: Final = "https://www.amd.com/en/products/accelerators/instinct"
 
+_GB: Final = 10**9
+_GIB: Final = 2**30
+
 ACCELERATORS: Final = tuple(
-    Accelerator(name, flops * 1e12, bandwidth * 1e9, round(memory * 1e9), source)
-    for name, flops, bandwidth, memory, source in (
-        ("H100", 989.4, 3350, 80, f"{_NVIDIA}/h100/"),
-        ("H200", 989.4, 4800, 141, f"{_NVIDIA}/h200/"),
-        ("B200", 2250, 8000, 180, f"{_NVIDIA}/hgx/"),
-        ("A100-80G", 312, 2039, 80, f"{_NVIDIA}/a100/"),
-        ("A100-40G", 312, 1555, 40, f"{_NVIDIA}/a100/"),
-        ("A10", 125, 600, 24, f"{_NVIDIA}/products/a10-gpu/"),
-        ("L40S", 362, 864, 48, f"{_NVIDIA}/l40s/"),
-        ("L4", 121, 300, 24, f"{_NVIDIA}/l4/"),
-        ("MI300X", 1307.4, 5300, 192, f"{_AMD}/mi300/mi300x.html"),
-        ("MI325X", 1307.4, 6000, 256, f"{_AMD}/mi300/mi325x.html"),
+    Accelerator(name, flops * 1e12, bandwidth * 1e9, memory, source, efficiency)
+    for name, flops, bandwidth, memory, source, efficiency in (
+        ("H100", 989.4, 3350, 80 * _GIB, f"{_NVIDIA}/h100/", HOPPER),
+        ("H200", 989.4, 4800, 141 * _GIB, f"{_NVIDIA}/h200/", _AS_HOPPER),
+        ("B200", 2250, 8000, 180 * _GIB, f"{_NVIDIA}/hgx/", _AS_HOPPER),
+        ("A100-80G", 312, 2039, 80 * _GIB, f"{_NVIDIA}/a100/", AMPERE),
+        ("A100-40G", 312, 1555, 40 * _GIB, f"{_NVIDIA}/a100/", AMPERE),
+        ("A10", 125, 600, 24 * _GB, f"{_NVIDIA}/products/a10-gpu/", _AS_AMPERE),
+        ("L40S", 362, 864, 48 * _GB, f"{_NVIDIA}/l40s/", _AS_AMPERE),
+        ("L4", 121, 300, 24 * _GB, f"{_NVIDIA}/l4/", _AS_AMPERE),
+        ("MI300X", 1307.4, 5300, 192 * _GIB, f"{_AMD}/mi300/mi300x.html", _AS_HOPPER),
+        ("MI325X", 1307.4, 6000, 256 * _GIB, f"{_AMD}/mi300/mi325x.html", _AS_HOPPER),
     )
 )
-"""Dense bf16 figures of the SXM or OAM form where there is one, without sparsity."""
+"""Dense bf16 figures of the SXM or OAM form where there is one, without sparsity.
+
+Stacked memory comes in powers of two: what data sheets call 80 GB are 80 GiB. Of GDDR6, a sixteenth
+goes into error correction, which leaves about as many decimal GB as the sheets say.
+"""
 
 
 def _hub(name: str) -> str:

@@ -243,7 +243,7 @@ def presets() -> None:
 
     for item in ACCELERATORS:
         figures = f"{item.flops / 1e12:7.0f} TFLOP/s {item.bandwidth / 1e12:5.2f} TB/s"
-        click.echo(f"{item.name:36}{figures} {item.memory / 1e9:5.0f} GB  {item.source}")
+        click.echo(f"{item.name:36}{figures} {item.memory / 2**30:6.1f} GiB  {item.source}")
     for model in MODELS:
         figures = f"{model.parameters / 1e9:7.2f} B, {model.active_parameters / 1e9:.2f} B active"
         kv = f"{model.kv_bytes_per_token / 1024:5.0f} KiB KV/token"

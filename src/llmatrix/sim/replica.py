@@ -231,7 +231,8 @@ class Replica:
             except Exception:  # noqa: BLE001 - logged; the others get theirs
                 _LOG.exception("an answer could not be written")
                 self._abandon(sequence)
-        self.metrics.lateness.observe(time.monotonic() - ends)
+        # The loop writes to the sockets when this call is over: late is what the last one is.
+        self._alarms.soon(lambda: self.metrics.sent(time.monotonic() - ends))
         self._begin(ends)
 
     def _tell(self, sequence: Sequence, at: float) -> None:

@@ -192,7 +192,11 @@ async def _crash(fault: Fault, replica: Replica, listener: Listener) -> None:
     _LOG.warning("replica %d has crashed, as it was told to", fault.replica)
     if fault.lasts < math.inf:
         await asyncio.sleep(fault.lasts)
-        await listener.reopen()
+        try:
+            await listener.reopen()
+        except OSError as error:
+            _LOG.error("replica %d cannot come back: %s", fault.replica, error)
+            return
         replica.ready = True
         _LOG.info("replica %d is back", fault.replica)
 

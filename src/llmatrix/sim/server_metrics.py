@@ -20,7 +20,13 @@ _REQUEST: Final = (
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0,
     240.0, 480.0, 960.0, 1920.0, 7680.0,
 )  # fmt: skip
-_LATENESS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)
+_LATENESS: Final = (
+    0.0001, 0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0,
+)  # fmt: skip
+
+
+LATE_S: Final = 0.002
+"""Later than this, a step counts as late."""
 
 
 class ServerMetrics:
@@ -28,8 +34,8 @@ class ServerMetrics:
 
     Attributes:
         first_token, inter_token: seconds, by the engine's clock.
-        lateness: seconds by which tokens left later than the model says: what the simulator
-            itself adds to every latency measured against it.
+        lateness: seconds by which the last token of each step left later than the model says: the
+            most that the simulator itself adds to a latency measured against it.
     """
 
     def __init__(self, model: str, engine: Engine) -> None:
@@ -58,10 +64,11 @@ class ServerMetrics:
         )
         self.lateness = Histogram(
             "llmatrix_sim_step_lateness_seconds",
-            "How late the simulator ended its steps, against its own model.",
+            "How late the last token of each step was sent, against the simulator's own model.",
             pairs,
             _LATENESS,
         )
+        self._late_steps = 0
         self._config = self._cache_config()
 
     def _cache_config(self) -> str:
@@ -87,6 +94,11 @@ class ServerMetrics:
         """
         self._running, self._waiting = len(self._engine.running), waiting
         self._usage = self._engine.pool.usage
+
+    def sent(self, late: float) -> None:
+        """Count a step whose last token was sent so many seconds after its time."""
+        self.lateness.observe(late)
+        self._late_steps += late > LATE_S
 
     def finished(self, reason: str, seconds: float) -> None:
         """Count an answer that is whole."""
@@ -124,6 +136,14 @@ class ServerMetrics:
                 ),
             )
         ]
+        families.append(
+            sample(
+                "llmatrix_sim_late_steps_total",
+                "counter",
+                f"Steps of which the last token was sent more than {LATE_S:g} s late.",
+                [(pairs, float(self._late_steps))],
+            )
+        )
         reasons = {**self._finished, "abort": counters.aborted}
         series = [(f'{pairs},finished_reason="{name}"', float(n)) for name, n in reasons.items()]
         families.append(

@@ -7,10 +7,11 @@ that an ideal client would measure at an ideal simulator.
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 
 from llmatrix.sim.faults import Disturbance
 from llmatrix.sim.scheduler import Engine, Sequence, State, Step
@@ -50,7 +51,9 @@ def open_loop(
 
     A stall without an end leaves those unserved that it holds.
     """
-    upcoming = deque(sorted(sequences, key=lambda sequence: sequence.arrival))
+    upcoming = _Upcoming()
+    for sequence in sequences:
+        upcoming.add(sequence)
     return _run(engine, upcoming, lambda _: None, disturbance or Disturbance(), watch)
 
 
@@ -60,28 +63,48 @@ def closed_loop(
     concurrency: int,
     disturbance: Disturbance | None = None,
     watch: Watch | None = None,
+    ramp: float = 0.0,
 ) -> list[Served]:
     """Serve sequences so that always ``concurrency`` of them are under way, while they last.
 
-    The first come at time 0, each further one when another ends; ``arrival`` is set accordingly.
+    The first come evenly over ``ramp`` seconds, each further one when another ends; ``arrival`` is
+    set accordingly.
     """
     left = iter(sequences)
-    upcoming: deque[Sequence] = deque()
+    upcoming = _Upcoming()
 
     def come(at: float) -> None:
         sequence = next(left, None)
         if sequence is not None:
             sequence.arrival = at
-            upcoming.append(sequence)
+            upcoming.add(sequence)
 
-    for _ in range(concurrency):
-        come(0.0)
+    for number in range(concurrency):
+        come(ramp * number / concurrency)
     return _run(engine, upcoming, come, disturbance or Disturbance(), watch)
+
+
+class _Upcoming:
+    """Sequences that have not come yet, the earliest first; of one moment, as they were added."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Sequence]] = []
+        self._order = count()
+
+    def add(self, sequence: Sequence) -> None:
+        heapq.heappush(self._heap, (sequence.arrival, next(self._order), sequence))
+
+    def next_at(self) -> float:
+        """Give the moment at which the next one comes; infinity when none does."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def take(self) -> Sequence:
+        return heapq.heappop(self._heap)[2]
 
 
 def _run(
     engine: Engine,
-    upcoming: deque[Sequence],
+    upcoming: _Upcoming,
     ended: Callable[[float], None],
     disturbance: Disturbance,
     watch: Watch | None,
@@ -89,13 +112,13 @@ def _run(
     served: list[Served] = []
     now = 0.0
     while True:
-        while upcoming and upcoming[0].arrival <= now:
-            engine.add(upcoming.popleft())
+        while upcoming.next_at() <= now:
+            engine.add(upcoming.take())
         step = engine.schedule(now)
         if step is None:
-            if not upcoming:
+            now = upcoming.next_at()
+            if now == math.inf:
                 return served
-            now = upcoming[0].arrival
             continue
         end = disturbance.end(now, step.seconds)
         if end == math.inf:
