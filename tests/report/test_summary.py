@@ -104,7 +104,7 @@ def test_the_headline_names_the_winner_its_margin_and_the_ground(figures: Figure
     (finding,) = findings(figures.summary())
     assert finding.sure
     assert finding.sentence == (
-        "Lowest TTFT p50: kv at 62.0 \u00b1 3.3 ms, 2\u00d7 below none (124 ms), "
+        "Lowest TTFT p50: kv at 62.0 \u00b1 3.0 ms, 2\u00d7 below none (124 ms), "
         "averaged over 2 workloads."
     )
 
