@@ -29,7 +29,16 @@ from llmatrix.cli.main import llmatrix
 from llmatrix.engines.tekton import roles, submitter
 from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
-from llmatrix.spec import base, cluster, experiment, stacks, units, workloads
+from llmatrix.spec import (
+    base,
+    cluster,
+    experiment,
+    loads,
+    recorded,
+    stacks,
+    units,
+    workloads,
+)
 from llmatrix.stacks import site_rights
 
 FOLDER: Final = Path(__file__).parent
@@ -50,7 +59,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stacks, workloads)
+    for module in (experiment, cluster, stacks, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -68,6 +77,8 @@ _WORDS: Final[Mapping[Any, str]] = {
     bool: "`true` or `false`",
     base.FileText: "path of a file, or the document itself",
     base.TokenizerFolder: "path of a folder",
+    recorded.DatasetFile: "path of a file",
+    recorded.TraceFile: "path of a file",
 }
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
@@ -145,11 +156,17 @@ def default_in_words(field: FieldInfo, takes: str) -> str:
     return f"`{value:g}s`" if takes.startswith("duration") else f"`{value}`"
 
 
+def _place(item: tuple[str, FieldInfo]) -> tuple[bool, bool]:
+    """Sort fields: which kind, then what must be given, then the rest, each as in the code."""
+    name, field = item
+    return name != "kind", not field.is_required()
+
+
 def section_table(model: type[base.Section]) -> str:
     """Tell every field of a section."""
     hints = get_type_hints(model, include_extras=True)
     rows = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=_place):
         takes = type_in_words(hints[name]) if name not in {"stack", "workload", "model"} else ""
         meaning = field.description or ("Which kind this is." if name == "kind" else "")
         rows.append((f"`{name}`", takes, default_in_words(field, takes), " ".join(meaning.split())))
@@ -189,7 +206,8 @@ def metrics() -> str:
 def checks() -> str:
     """Tell every check with its limit, from judging a steady trial of each kind of load."""
     requests = _steady_trial()
-    observed = validity.Observed(loop_lag_ms_p99=0.1, client_cpu=0.1, connections_opened=0)
+    strain = validity.Strain(cpu=0.1, cpu_wait=0.01)
+    observed = validity.Observed(loop_lag_ms_p99=0.1, strain=strain, connections_opened=0)
     limits: dict[str, str] = {}
     for load, asked in (
         ("Poisson", validity.Asked(rate=20)),

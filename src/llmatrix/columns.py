@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REQUEST_COLUMNS: Final[dict[str, str]] = {
-    "request": "int64",  # number in order of schedule, from 0
+    "request": "int64",  # number, from which its prompt is made; in an open loop in order
     "phase": "string",  # warmup, window or drain, by the scheduled time
-    "group": "int32",  # group of a shared prefix; null where there is none
+    "group": "int32",  # group of a shared prefix, or session of a conversation; null for neither
+    "turn": "int32",  # turn of a conversation, from 0; null where there is none
     "scheduled_s": "float64",  # when it should have been sent (closed loop: when it was free to be)
     "sent_s": "float64",  # when it was handed to the socket; null if never
     "first_token_s": "float64",  # first event with content, at data arrival; null if none
@@ -25,7 +26,7 @@ REQUEST_COLUMNS: Final[dict[str, str]] = {
     "tpot_ms": "float64",  # (last_token - first_token) / (output_tokens - 1); null below 2 tokens
     "e2e_ms": "float64",  # last_token - scheduled
     "itl_ms": "list<float32>",  # gaps between successive events with content (one per chunk)
-    "prompt_tokens_asked": "int32",
+    "prompt_tokens_asked": "int32",  # null where nobody could count them
     "prompt_tokens": "int32",  # as the server counted; null if it did not say
     "cached_tokens": "int32",  # prompt tokens served from the prefix cache, as the server says
     "output_tokens_asked": "int32",

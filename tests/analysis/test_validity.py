@@ -10,6 +10,7 @@ from scipy import stats
 
 from llmatrix.analysis.checks import Check, Verdict, chance
 from llmatrix.analysis.steady import STUDENT_T_99, latency_trend
+from llmatrix.analysis.strain import Strain
 from llmatrix.analysis.validity import Asked, Observed, judge
 from llmatrix.pace import Pace, Piece
 
@@ -17,7 +18,12 @@ Rows = Callable[..., pa.Table]
 WINDOW = (0.0, 30.0)
 CONSTANT = Asked(rate=20.0, arrivals="constant")
 POISSON = Asked(rate=20.0, arrivals="poisson")
-WELL = Observed(loop_lag_ms_p99=0.5, client_cpu=0.1, cache_clean=True, cache_detail="reset")
+WELL = Observed(
+    loop_lag_ms_p99=0.5,
+    strain=Strain(cpu=0.1, cpu_wait=0.03),
+    cache_clean=True,
+    cache_detail="reset",
+)
 STEADY = [n / 20 for n in range(600)]
 
 
@@ -101,7 +107,8 @@ def test_lag_is_held_against_what_is_measured(rows: Rows) -> None:
     ("observed", "name"),
     [
         (Observed(loop_lag_ms_p99=11.0), "loop_lag_ms_p99"),
-        (Observed(client_cpu=0.9), "client_cpu"),
+        (Observed(strain=Strain(cpu=0.9)), "client_cpu"),
+        (Observed(strain=Strain(cpu_wait=0.3, cores=1)), "client_cpu_wait"),
         (Observed(cache_clean=False, cache_detail="reset failed"), "cache_clean"),
         (Observed(restarts=1), "server_restarts"),
     ],
@@ -116,6 +123,77 @@ def test_what_nobody_can_tell_is_unknown(rows: Rows) -> None:
         assert checks[name].verdict is Verdict.UNKNOWN
         assert checks[name].figure is None
     assert failed(checks) == set()
+
+
+@pytest.mark.parametrize(
+    ("strain", "cause"),
+    [
+        (Strain(cpu_wait=0.4, cores=1), "no core in 40% of the window, with one core to run on"),
+        (Strain(cpu_wait=0.4, cores=4), "with 4 cores to run on: give it a core of its own"),
+        (Strain(throttled=0.2, cpu_wait=0.4), "its CPU quota in 20% of the window: raise its"),
+        (Strain(steal=0.5, cpu_wait=0.4), "took 0.5 of this machine's cores for others (steal)"),
+        (Strain(cpu=0.95, cores=4, shards=1), "95% of a core: set workload.shards: 2, or lower"),
+        (Strain(cpu=0.95, cores=2, shards=2), "stream fewer tokens, or send from a machine of mo"),
+        (Strain(cpu_wait=0.1, cores=2), "no core in 10% of the window, with 2 cores to run on"),
+        (Strain(cpu=0.3, cpu_wait=0.04), "give the load generator a core of its own"),
+    ],
+)
+def test_a_sender_held_up_names_its_cause_wherever_it_shows(
+    rows: Rows, strain: Strain, cause: str
+) -> None:
+    late = rows(STEADY, lambda n: {"sent_s": STEADY[n] + 0.02})
+    checks = verdicts(late, observed=Observed(loop_lag_ms_p99=30.0, strain=strain))
+    assert {"dispatch_lag_ms_p99", "loop_lag_ms_p99"} <= failed(checks)
+    for name in ("dispatch_lag_ms_p99", "loop_lag_ms_p99"):
+        assert cause in checks[name].advice
+
+
+def test_a_trace_is_held_against_itself(rows: Rows) -> None:
+    due = poisson(3)
+    asked = Asked(replayed=len(due))
+    checks = verdicts(rows(due), asked)
+    assert failed(checks) == set()
+    assert checks["achieved_rate"].figure == 1.0
+    assert checks["steady_state"].verdict is Verdict.UNKNOWN
+    assert "backlog_growth" not in checks
+    lost = verdicts(rows(due[::2]), asked)
+    assert failed(lost) == {"achieved_rate"}
+    bunched = rows(
+        due, lambda n: {"sent_s": due[n // 8 * 8 + 7] if n // 8 * 8 + 7 < len(due) else None}
+    )
+    assert "arrival_cv" in failed(verdicts(bunched, asked))
+    assert verdicts(rows(due[:9]), Asked(replayed=9))["arrival_cv"].verdict is Verdict.UNKNOWN
+
+
+def sessions(rows: Rows, begins: Sequence[float], turns: int, think: float) -> pa.Table:
+    """Each session has ``turns`` answers of 140 ms, ``think`` seconds apart."""
+    due = [begin + turn * (0.14 + think) for begin in begins for turn in range(turns)]
+    return rows(due, lambda n: {"group": n // turns, "turn": n % turns})
+
+
+def test_sessions_that_think_are_not_idle(rows: Rows) -> None:
+    # 4 slots, each with one session of 3 turns after another, from 2 s before the window
+    begins = [at for at in np.arange(-2.0, 30.0, 3.42) for _ in range(4)]
+    table = sessions(rows, begins, 3, 1.5)
+    checks = verdicts(table, Asked(concurrency=4, turns=3))
+    assert checks["achieved_concurrency"].figure == pytest.approx(1.0, abs=0.02)
+    assert checks["achieved_concurrency"].verdict is Verdict.PASS
+    idle = verdicts(sessions(rows, begins[::2], 3, 1.5), Asked(concurrency=4, turns=3))
+    assert "achieved_concurrency" in failed(idle)
+
+
+def test_the_rate_of_sessions_is_that_of_their_first_turns(rows: Rows) -> None:
+    table = sessions(rows, [n / 4 for n in range(120)], 3, 0.5)
+    checks = verdicts(table, Asked(rate=4.0, arrivals="constant", turns=3))
+    assert checks["achieved_rate"].figure == pytest.approx(1.0)
+    assert checks["arrival_cv"].figure == pytest.approx(0.0, abs=1e-6)
+
+
+def test_prompts_taken_as_they_came_have_no_asked_length(rows: Rows) -> None:
+    table = rows(STEADY, lambda n: {"prompt_tokens": 100 + n % 7})
+    assert verdicts(table)["prompt_tokens_exact"].verdict is Verdict.FAIL
+    asked = Asked(rate=20.0, arrivals="constant", exact=False)
+    assert verdicts(table, asked)["prompt_tokens_exact"].verdict is Verdict.UNKNOWN
 
 
 def test_a_rate_that_was_not_sent_fails(rows: Rows) -> None:

@@ -41,7 +41,14 @@ def test_a_program_runs_with_nothing_but_them(tmp_path: Path) -> None:
     loader = next(path for path in found.values() if path.name.startswith("ld-"))
     for path in found.values():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    alone = [loader, "--inhibit-cache", "--library-path", tmp_path, program, tmp_path]
+    alone: list[str | Path] = [
+        loader,
+        "--inhibit-cache",
+        "--library-path",
+        tmp_path,
+        program,
+        tmp_path,
+    ]
     listed = subprocess.run(alone, capture_output=True, text=True, check=True)
     assert set(listed.stdout.split()) == {path.name for path in found.values()}
 

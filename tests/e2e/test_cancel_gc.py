@@ -84,10 +84,16 @@ def standing(cluster: Any) -> set[str]:
 
 
 def running(namespace: Any, name: str) -> None:
+    """Wait until the trial of a lane works; the controller may take a while to see the lane."""
     namespace.until(
-        lambda it: any("running" in step for step in it.get("status", {}).get("steps", ())),
-        "taskrun",
-        f"{name}-trial",
+        lambda it: any(
+            "running" in step
+            for each in it["items"]
+            for step in each.get("status", {}).get("steps", ())
+        ),
+        "taskruns",
+        "-l",
+        f"tekton.dev/pipelineRun={name},tekton.dev/pipelineTask=trial",
     )
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmatrix.stacks.waiting import until
 from tools.devcluster import data_plane, engine, extras, gateway, stack
 from tools.devcluster.extras import Extras
 from tools.devcluster.layout import layout
 
 MODEL = "Qwen/Qwen3-0.6B"
 TOKENS = 48
+WHOLE = ("length", "stop")
 REQUESTS = 10
 # What was not built yet is built: minutes.
 patient = pytest.mark.timeout(1800)
@@ -46,18 +48,23 @@ else:
     sys.exit("no answer by way of the picker")
 for number in range(count):
     with ask("/v1/completions", json.dumps(body).encode()) as answer:
-        pieces = iter(lambda: answer.read1(65536), b"")
-        text = list(pieces)
-    events = [row[6:] for row in b"".join(text).decode().split("\\n\\n") if row]
+        events = [row[6:] for row in answer.read().decode().split("\\n\\n") if row]
     usage = [json.loads(one).get("usage") for one in events if one != "[DONE]"]
     print(json.dumps({
         "picked": answer.headers.get(PASSED),
-        "pieces": len(text),
         "last": events[-1],
         "completion_tokens": [one for one in usage if one][-1]["completion_tokens"],
     }))
 """
 """Waits until the picker is asked, then sends COUNT streaming requests, one after the other."""
+
+HANG_UP = """
+import sys, urllib.request as web
+url, body = sys.argv[1] + "/v1/completions", sys.argv[2].encode()
+answer = web.urlopen(web.Request(url, body, {"Content-Type": "application/json"}), timeout=120)
+print(answer.read1(65536))
+"""
+"""Asks for a long answer and goes away with its first piece."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +96,47 @@ def parts(cluster: Any) -> Parts:
 def ask(namespace: Any, our_image: str, pod: Callable[..., Any]) -> Callable[..., Any]:
     """Send streaming requests from a pod and give what came back of each."""
 
-    def send(url: str, count: int, **body: Any) -> list[dict[str, Any]]:
-        whole = {
-            "model": MODEL,
-            "prompt": "once upon a time " * 40,
-            "max_tokens": TOKENS,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **body,
-        }
-        command = ("python", "-c", CLIENT, url, str(count), json.dumps(whole))
+    def send(url: str, count: int, **more: Any) -> list[dict[str, Any]]:
+        command = ("python", "-c", CLIENT, url, str(count), json.dumps(body(**more)))
         namespace.apply(pod("client", *command, image=our_image))
-        printed = namespace.pod_ended("client")
+        printed = ended(namespace, "client")
         return [json.loads(row) for row in printed.splitlines() if row.startswith("{")]
 
     return send
+
+
+@pytest.fixture
+def assert_not_kept_back(
+    namespace: Any, our_image: str, pod: Callable[..., Any]
+) -> Callable[[str], None]:
+    """Make sure that pieces pass at once: the server was at work when the client had the first."""
+
+    def check(url: str) -> None:
+        command = ("python", "-c", HANG_UP, url, json.dumps(body(max_tokens=30_000)))
+        namespace.apply(pod("impatient", *command, image=our_image))
+        assert "data: " in ended(namespace, "impatient")
+        namespace.until(lambda _: finished(namespace, "model", "abort") == [0, 1], "pods")
+
+    return check
+
+
+def ended(namespace: Any, name: str) -> str:
+    """Wait, longer than elsewhere, until the pod has ended well and give what it printed."""
+    until(lambda: namespace.get("pod", name)["status"]["phase"] in {"Succeeded", "Failed"}, 300.0)
+    printed: str = namespace.pod_ended(name)
+    return printed
+
+
+def body(**more: Any) -> dict[str, Any]:
+    """Describe a streaming request."""
+    return {
+        "model": MODEL,
+        "prompt": "once upon a time " * 40,
+        "max_tokens": TOKENS,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **more,
+    }
 
 
 def scraped(namespace: Any, pod: str, port: int) -> dict[str, list[Any]]:
@@ -123,13 +156,16 @@ def pods(namespace: Any, app: str) -> list[str]:
     return sorted(one["metadata"]["name"] for one in found)
 
 
-def served(namespace: Any, app: str) -> list[int]:
-    """Give how many requests each server has answered, fewest first."""
+def finished(namespace: Any, app: str, *reasons: str) -> list[int]:
+    """Give how many answers of each server ended for these reasons, fewest first."""
     counts = [
         scraped(namespace, pod, stack.PORT)["vllm:request_success_total"]
         for pod in pods(namespace, app)
     ]
-    return sorted(int(sum(sample.value for sample in samples)) for samples in counts)
+    return sorted(
+        int(sum(one.value for one in samples if one.labels["finished_reason"] in reasons))
+        for samples in counts
+    )
 
 
 def available(namespace: Any, *deployments: str) -> None:
@@ -148,12 +184,14 @@ def assert_streamed(answers: list[dict[str, Any]], count: int) -> None:
         assert answer["picked"] == "true"
         assert answer["last"] == "[DONE]"
         assert answer["completion_tokens"] == TOKENS
-        assert answer["pieces"] > TOKENS / 4, "the proxy kept the answer back"
 
 
 @patient
 def test_envoy_alone_sends_each_request_where_the_picker_says(
-    namespace: Any, parts: Parts, ask: Callable[..., Any]
+    namespace: Any,
+    parts: Parts,
+    ask: Callable[..., Any],
+    assert_not_kept_back: Callable[[str], None],
 ) -> None:
     config = stack.picker_config({"prefix-cache-scorer": 1})
     picker = stack.picker(
@@ -163,10 +201,12 @@ def test_envoy_alone_sends_each_request_where_the_picker_says(
     pool = stack.pool("pool", of="model", picker="epp")
     namespace.apply(*parts.servers("model"), pool, *picker, *envoy)
     available(namespace, "model", "epp", "envoy")
-    answers = ask(f"http://envoy:{data_plane.LISTENER}", REQUESTS)
+    url = f"http://envoy:{data_plane.LISTENER}"
+    answers = ask(url, REQUESTS)
     assert_streamed(answers, REQUESTS)
     # One prefix belongs to one server; chance would spread these over both.
-    assert served(namespace, "model") == [0, REQUESTS]
+    assert finished(namespace, "model", *WHOLE) == [0, REQUESTS]
+    assert_not_kept_back(url)
     (epp,) = pods(namespace, "epp")
     metrics = scraped(namespace, epp, stack.PICKER_METRICS)
     assert [sample.value for sample in metrics["inference_pool_ready_pods"]] == [2]
@@ -207,18 +247,16 @@ def test_a_picker_sees_the_load_only_by_the_names_that_the_servers_use(
     namespace.apply(pod("load", "python", "-c", long, url, body, image=our_image))
     (seeing,), (blind,) = pods(namespace, "seeing"), pods(namespace, "blind")
 
-    def usage(picker: str) -> tuple[float, float]:
-        metrics = scraped(namespace, picker, stack.PICKER_METRICS)
-        names = ("average_kv_cache_utilization", "average_queue_size")
-        first, second = (metrics[f"inference_pool_{name}"][0].value for name in names)
-        return first, second
+    def seen(picker: str, what: str) -> float:
+        samples = scraped(namespace, picker, stack.PICKER_METRICS).get(f"inference_pool_{what}")
+        return samples[0].value if samples else 0.0
 
-    def both_see_the_queue(_: Any) -> bool:
-        return usage(seeing)[1] > 0 and usage(blind)[1] > 0
+    def loaded(_: Any) -> bool:
+        queued = [seen(one, "average_queue_size") for one in (seeing, blind)]
+        return min(queued) > 0 and seen(seeing, "average_kv_cache_utilization") > 0.3
 
-    namespace.until(both_see_the_queue, "pod", "load")
-    assert usage(seeing)[0] > 0.3
-    assert usage(blind)[0] == 0
+    namespace.until(loaded, "pod", "load")
+    assert seen(blind, "average_kv_cache_utilization") == 0
 
 
 @patient
@@ -244,7 +282,10 @@ def last_words(pods: dict[str, Any]) -> str:
 
 @patient
 def test_a_gateway_sends_each_request_where_the_picker_of_the_chart_says(
-    namespace: Any, parts: Parts, ask: Callable[..., Any]
+    namespace: Any,
+    parts: Parts,
+    ask: Callable[..., Any],
+    assert_not_kept_back: Callable[[str], None],
 ) -> None:
     """The chart unchanged but for images and values, before Envoy Gateway, which knows no pools."""
     namespace.apply(*parts.servers("model"))
@@ -261,9 +302,11 @@ def test_a_gateway_sends_each_request_where_the_picker_of_the_chart_says(
     namespace.until(policy_holds("Programmed"), "envoypatchpolicy", "picker")
     available(namespace, "model", "pool-epp")
     (address,) = gate["status"]["addresses"]
-    answers = ask(f"http://{address['value']}", REQUESTS)
+    url = f"http://{address['value']}"
+    answers = ask(url, REQUESTS)
     assert_streamed(answers, REQUESTS)
-    assert served(namespace, "model") == [0, REQUESTS]
+    assert finished(namespace, "model", *WHOLE) == [0, REQUESTS]
+    assert_not_kept_back(url)
 
 
 def rendered_pool(namespace: str, parts: Parts) -> list[dict[str, Any]]:

@@ -30,7 +30,9 @@ def test_every_trial_leaves_a_record_and_nothing_stands(lab: Lab) -> None:
     results = lab.run(plan)
     assert {r.trial for r in results} == {t.id for t in plan} == finished(lab.store, "small")
     assert applied(results)[Step.SERVER] == 1
-    assert results[-1].steps[-1].outcome is Outcome.APPLIED
+    # In a cluster the site outlives its last trial: the lane's last task takes it down.
+    last = Outcome.SKIPPED if lab.goes_on else Outcome.APPLIED
+    assert results[-1].steps[-1].outcome is last
     assert lab.standing() == []
     for result in results:
         assert isinstance(result, Record)

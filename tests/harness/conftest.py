@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace  # noqa: F401 - tests reach for it here
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,14 +19,16 @@ from typing import Any
 import httptools
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter
 
 from llmatrix.columns import REQUEST_COLUMNS, SERVER_COLUMNS, arrow_schema
 from llmatrix.harness.protocol import Job, Measurement, Progress
 from llmatrix.harness.registry import harness
 from llmatrix.spec.experiment import Model
-from llmatrix.spec.workloads import RandomWorkload, SharedPrefixWorkload
+from llmatrix.spec.workloads import Workload
 from llmatrix.target import Target
 
+_WORKLOAD: TypeAdapter[Workload] = TypeAdapter(Workload)
 CLOSE = "close"
 RESET = "reset"
 HALF_CLOSE = "half-close"
@@ -266,7 +268,7 @@ def job(folder: Path, url: str, **changes: Any) -> Job:
     """A short workload; keys of the target and the model begin with ``target_``, ``model_``."""
     target = {k.removeprefix("target_"): v for k, v in changes.items() if k.startswith("target_")}
     model = {k.removeprefix("model_"): v for k, v in changes.items() if k.startswith("model_")}
-    workload = {
+    workload: dict[str, Any] = {
         "kind": "random",
         "question_len": 20,
         "output_len": 5,
@@ -276,12 +278,13 @@ def job(folder: Path, url: str, **changes: Any) -> Job:
         "drain": 5.0,
         "timeout": 5.0,
     } | {k: v for k, v in changes.items() if not k.startswith(("target_", "model_"))}
-    seed = int(workload.pop("seed", 1))  # type: ignore[call-overload]
-    shared = workload["kind"] == "shared-prefix"
+    # None takes a field out that the kind does not have
+    workload = {name: value for name, value in workload.items() if value is not None}
+    seed = int(workload.pop("seed", 1))
     return Job(
         target=Target(url, "m", **target),
         model=Model(name="m", **model),
-        workload=(SharedPrefixWorkload if shared else RandomWorkload).model_validate(workload),
+        workload=_WORKLOAD.validate_python(workload),
         seed=seed,
         folder=folder,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from llmatrix.harness.native.forms import Form
 from llmatrix.harness.native.prompts import Prompts, token_ids
 from llmatrix.harness.registry import harness
 
@@ -57,6 +58,17 @@ def behaviours(c: ModuleType) -> dict[str, list[Any]]:
         "error event, held open": [head(), chunk(failed)],
         "no json": [head(), chunk(b"data: {oops\n\n"), b"0\r\n\r\n"],
         "no object": [head(), chunk(event([1])), b"0\r\n\r\n"],
+        "usage first": [
+            head(), chunk(usage(20, 2)), chunk(token() + token() + c.END), b"0\r\n\r\n"
+        ],
+        "finish first": [
+            head(), chunk(event({"choices": [{"text": "", "finish_reason": "length"}]})), *good
+        ],
+        "after the end": [head(), chunk(token() + c.END + token()), b"0\r\n\r\n"],
+        "negative chunk": [head(), chunk(token()), b"-5\r\nhello\r\n0\r\n\r\n"],
+        "chunk too long": [head(), chunk(token()), b"3\r\nhello\r\n0\r\n\r\n"],
+        "two lengths": [head("Content-Length: 5", "Content-Length: 7"), b"hello"],
+        "no text": [head(), chunk(event({"choices": [{"delta": {"content": 7}}]})), *good],
         "reset": [head(), chunk(token()), 0.05, c.RESET],
         "half-close": [head(), chunk(token()), c.HALF_CLOSE],
         "unfinished": [head(), chunk(token()), b"0\r\n\r\n"],
@@ -81,7 +93,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory, tools: ModuleType) -> dict[st
     does = behaviours(tools)
     names = list(does)
 
-    prompts = Prompts(token_ids(32000), seed=1, question_len=20, prefix_len=0, groups=0)
+    shape = Form(b"[", b"]", b",", b",")
+    prompts = Prompts(token_ids(32000), shape, seed=1, question_len=20, output_len=5)
     numbers = {tuple(json.loads(b"[%b]" % prompts.question(n))): n for n in range(len(names))}
 
     def script(seen: Any, _: int) -> Sequence[Any]:
@@ -103,7 +116,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, tools: ModuleType) -> dict[st
     [
         "good", "one read", "split", "crlf", "role first", "empty first", "continue first",
         "replica", "cached", "wrong usage", "no usage", "until close", "done, then close",
-        "large event", "slow head",
+        "large event", "slow head", "usage first", "finish first", "no text",
     ],
 )  # fmt: skip
 def test_an_answer_in_any_shape_is_an_answer(rows: dict[str, Row], name: str) -> None:
@@ -123,6 +136,10 @@ def test_an_answer_in_any_shape_is_an_answer(rows: dict[str, Row], name: str) ->
         ("error event, held open", "stream", "out of memory"),
         ("no json", "stream", "an event is not JSON: {oops"),
         ("no object", "stream", "not a JSON object"),
+        ("after the end", "stream", "content came after [DONE]: w1"),
+        ("negative chunk", "protocol", "malformed HTTP"),
+        ("chunk too long", "protocol", "malformed HTTP"),
+        ("two lengths", "protocol", "malformed HTTP"),
         ("reset", "stream", "the connection broke"),
         ("half-close", "stream", "closed the connection before the answer was complete"),
         ("unfinished", "stream", "the stream ended before the answer was complete"),

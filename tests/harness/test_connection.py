@@ -78,13 +78,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def receive(
-    loop: asyncio.AbstractEventLoop, reads: Sequence[bytes], *, end: bool = True
+    loop: asyncio.AbstractEventLoop,
+    reads: Sequence[bytes],
+    *,
+    end: bool = True,
+    stream: bool = True,
 ) -> tuple[Exchange, Owner]:
     owner = Owner()
-    connection = Connection(owner, loop)
+    connection = Connection(owner, loop, stream=stream)
     transport = Transport()
     connection.connection_made(transport)
-    exchange = Exchange(0, "window", None, 0, None)
+    exchange = Exchange(0, "window", 0)
     connection.send(exchange, [b"GET"], 1000.0)
     for read in reads:
         if transport.aborted:
@@ -171,6 +175,44 @@ def test_arbitrary_events_mean_the_same_in_any_cut(
     if whole.error is None:
         assert meaning(parts) == meaning(whole)
     assert owner.ends == [whole]
+
+
+WHOLE = (
+    b'{"choices":[{"message":{"content":"a b"},"finish_reason":"length"}],'
+    b'"usage":{"prompt_tokens":7,"completion_tokens":2}}'
+)
+
+
+@given(cuts=st.lists(st.integers(0, 100_000), max_size=20), chunk=st.integers(1, 400))
+def test_a_whole_answer_in_any_cut(
+    loop: asyncio.AbstractEventLoop, cuts: list[int], chunk: int
+) -> None:
+    exchange, owner = receive(loop, cut(answer(WHOLE, chunk), cuts), stream=False)
+    assert meaning(exchange) == (None, 200, "p1", 1, 7, None, 2, True)
+    assert owner.idles == 1
+
+
+@given(
+    body=st.one_of(
+        st.binary(max_size=200),
+        st.sampled_from([b"", b"[]", b"null", b'{"choices":[{}]}', b'{"choices":[7]}', b"\xff"]),
+        st.builds(
+            lambda at, byte: WHOLE[:at] + bytes([byte]) + WHOLE[at + 1 :],
+            st.integers(0, len(WHOLE) - 1),
+            st.integers(0, 255),
+        ),
+    ),
+    cuts=st.lists(st.integers(0, 100_000), max_size=20),
+    end=st.booleans(),
+)
+def test_any_whole_answer_ends_its_exchange_once(
+    loop: asyncio.AbstractEventLoop, body: bytes, cuts: list[int], *, end: bool
+) -> None:
+    exchange, owner = receive(loop, cut(answer(body, 50), cuts), end=end, stream=False)
+    assert owner.ends == [exchange]
+    assert exchange.error in {None, "protocol", "stream", "http", "aborted"}
+    assert (exchange.error is None) == exchange.finished
+    assert len(exchange.stamps) <= 1
 
 
 @given(at=st.integers(0, 1500), byte=st.integers(0, 255), cuts=st.lists(st.integers(0, 9999)))

@@ -10,23 +10,49 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from llmatrix.analysis.checks import Verdict
+from llmatrix.analysis.strain import Strain
+from llmatrix.analysis.validity import Asked, Observed, judge
 from llmatrix.errors import FailureClass, StepFailure, Stopped
-from llmatrix.harness.native.child import make_bodies, measure
+from llmatrix.harness.native.child import measure
 from llmatrix.harness.native.parent import orders_of
+from llmatrix.harness.native.sources import Traffic
+from llmatrix.harness.native.spool import in_order
 from llmatrix.harness.registry import harness
 
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., Any]
 Go = Callable[..., Any]
+
+
+class Alone:
+    """The reins of a child without a parent: it starts at once and ends when it has answered."""
+
+    def __init__(self) -> None:
+        self._answered = asyncio.Event()
+
+    async def start(self) -> tuple[int, float]:
+        return time.monotonic_ns(), time.time()
+
+    async def ended(self) -> None:
+        await self._answered.wait()
+
+    def answered(self) -> None:
+        self._answered.set()
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        pass
 
 
 def test_an_open_loop_sends_the_schedule(truth: Start, go: Go) -> None:
@@ -254,11 +280,13 @@ def test_nobody_listens(
 ) -> None:
     monkeypatch.setattr("llmatrix.harness.native.load.OUTAGE_S", 0.5)
     orders = orders_of(tools.job(tmp_path, "http://127.0.0.1:9", load=load, duration=60.0))
-    findings = asyncio.run(measure(orders, make_bodies(orders, None)))
+    findings = asyncio.run(measure(orders, Traffic(orders, None), Alone()))
     assert findings.outage is not None
     assert "cannot connect to 127.0.0.1:9" in findings.outage
-    assert {exchange.error for exchange in findings.exchanges} <= {"connect", "aborted"}
-    assert all(exchange.end is not None for exchange in findings.exchanges)
+    exchanges = list(in_order([orders.spool(0)]))
+    assert {exchange.error for exchange in exchanges} <= {"connect", "aborted"}
+    assert len(exchanges) >= 3
+    assert all(exchange.end is not None for exchange in exchanges)
 
 
 def test_stop_ends_at_once(truth: Start, tools: ModuleType, tmp_path: Path) -> None:
@@ -319,6 +347,49 @@ def test_tls_is_spoken_and_verified(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     ran = go(server.url)
     assert [row["error"] for row in ran.window] == [None] * 10
+
+
+def test_proxies_of_the_environment_are_left_alone(
+    truth: Start, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    ran = go(truth().url)
+    assert [row["error"] for row in ran.window] == [None] * 10
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pins to a core")
+def test_a_starved_client_is_invalid_and_says_why(
+    truth: Start, tools: ModuleType, tmp_path: Path
+) -> None:
+    # 50 events in each write cost the server little and the client more than a fifth of a core.
+    write = tools.chunk(tools.token() * 50)
+    end = [tools.chunk(tools.usage(20, 5000) + tools.END), b"0\r\n\r\n"]
+    server = truth(lambda *_: [tools.head(), *([write, 0.01] * 100), *end])
+    job = tools.job(tmp_path, server.url, load={"concurrency": 12}, duration=3.0, shards=1)
+    cores = os.sched_getaffinity(0)
+    busy = [sys.executable, "-c", "while True: pass"]
+    os.sched_setaffinity(0, {max(cores)})  # of this thread, and of what it starts: not the server
+    loops = [subprocess.Popen(busy) for _ in range(4)]
+    try:
+        measured = harness("native").run(job, progress=lambda _: None, stop=threading.Event())
+    finally:
+        os.sched_setaffinity(0, cores)
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    (sender,) = measured.senders
+    assert sender.cores == 1
+    strain = Strain(sender.cpu, sender.cpu_wait, cores=sender.cores)
+    checks = judge(
+        pq.read_table(tmp_path / "requests.parquet"),
+        window_s=measured.window_s,
+        asked=Asked(concurrency=12),
+        observed=Observed(loop_lag_ms_p99=measured.loop_lag_ms_p99, strain=strain),
+    )
+    failed = {check.name: check for check in checks if check.verdict is Verdict.FAIL}
+    assert "client_cpu_wait" in failed
+    assert "with one core to run on: give it a core of its own" in failed["client_cpu_wait"].advice
 
 
 def test_a_child_that_breaks_shows_its_log(go: Go, tmp_path: Path, truth: Start) -> None:

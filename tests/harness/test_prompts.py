@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatrix.harness.native.bodies import Bodies, address
+from llmatrix.harness.native.forms import form
 from llmatrix.harness.native.orders import Orders
 from llmatrix.harness.native.prompts import Prompts, token_ids, words
 
@@ -39,11 +40,13 @@ ORDERS = Orders(
 
 
 def bodies(orders: Orders, key: str | None = None) -> Bodies:
-    vocabulary = token_ids if orders.prompt == "token-ids" else words
+    vocabulary = (token_ids if orders.prompt == "token-ids" else words)(orders.vocab_size)
     prompts = Prompts(
-        vocabulary(orders.vocab_size),
+        vocabulary,
+        form(orders, vocabulary.between),
         seed=orders.seed,
         question_len=orders.question_len,
+        output_len=orders.output_len,
         prefix_len=orders.prefix_len,
         groups=orders.groups,
     )
@@ -51,8 +54,7 @@ def bodies(orders: Orders, key: str | None = None) -> Bodies:
 
 
 def asked(made: Bodies, number: int) -> dict[str, Any]:
-    _, parts = made.parts(number)
-    head, _, body = b"".join(parts).partition(b"\r\n\r\n")
+    head, _, body = b"".join(made.body(number).parts).partition(b"\r\n\r\n")
     assert int(head.rpartition(b": ")[2]) == len(body)
     found: dict[str, Any] = json.loads(body)
     return found
@@ -79,7 +81,7 @@ def test_prompts_have_exactly_the_asked_length(
     )
     tokens = asked(bodies(orders), number)["prompt"]
     tokens = tokens.split(" ") if prompt == "text" else tokens
-    assert len(tokens) == orders.prompt_len
+    assert len(tokens) == orders.prefix_len + orders.question_len
     if prompt == "token-ids":
         assert all(vocab // 32 <= token < vocab for token in tokens)
 
@@ -107,7 +109,7 @@ def test_no_two_prompts_or_seeds_share_a_beginning() -> None:
 def test_groups_share_exactly_their_prefix_and_are_balanced() -> None:
     orders = replace(ORDERS, groups=4, prefix_len=50)
     made = bodies(orders)
-    prompts = [(made.parts(n)[0], asked(made, n)["prompt"]) for n in range(40)]
+    prompts = [(made.body(n).prompt.group, asked(made, n)["prompt"]) for n in range(40)]
     assert Counter(group for group, _ in prompts) == {0: 10, 1: 10, 2: 10, 3: 10}
     for group in range(4):
         mine = [prompt for g, prompt in prompts if g == group]
@@ -122,13 +124,13 @@ def test_groups_share_exactly_their_prefix_and_are_balanced() -> None:
 
 def test_the_stock_changes_no_byte() -> None:
     stocked, fresh = bodies(ORDERS), bodies(ORDERS)
-    assert stocked.stock(20, 60.0) == 20
+    assert stocked.stock(range(20), 60.0) == 20
     for number in range(30):
-        assert stocked.parts(number) == fresh.parts(number)
+        assert stocked.body(number) == fresh.body(number)
 
 
 def test_the_stock_stops_when_its_time_is_up() -> None:
-    assert bodies(ORDERS).stock(1000, 0.0) == 0
+    assert bodies(ORDERS).stock(range(1000), 0.0) <= 1
 
 
 def test_chat_carries_the_words_as_one_message() -> None:
@@ -137,7 +139,7 @@ def test_chat_carries_the_words_as_one_message() -> None:
     message = asked(made, 3)["messages"][0]
     assert message["role"] == "user"
     assert len(message["content"].split()) == 100
-    assert made.parts(3)[1][0].startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\n")
+    assert made.body(3).parts[0].startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("name", ['m"PROMPT"', "PROMPT", 'a\\"b', "ü"])

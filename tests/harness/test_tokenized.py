@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llmatrix.errors import UserError
+from llmatrix.harness.native.forms import Form
 from llmatrix.harness.native.prompts import Prompts
 from llmatrix.harness.native.tokenized import TokenizerError, tokenizer_words
 from llmatrix.harness.registry import harness
@@ -59,11 +60,16 @@ def test_prompts_count_as_asked(tmp_path: Path, kind: str) -> None:
     assert found.extra == 1
     for groups in (0, 3):
         prompts = Prompts(
-            found, seed=1, question_len=57, prefix_len=200 * (groups > 0), groups=groups
+            found,
+            Form(b"", b"", b" ", b" "),
+            seed=1,
+            question_len=57,
+            output_len=1,
+            prefix_len=200 * (groups > 0),
+            groups=groups,
         )
         for number in range(20):
-            prefix = prompts.prefix(prompts.group(number))
-            text = (prefix + prompts.question(number)).decode()
+            text = b"".join(prompts.prompt(number).pieces).decode()
             assert len(tokenizer.encode(text).ids) == 57 + 200 * (groups > 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from llmatrix.columns import SERVER_COLUMNS, arrow_schema
 from llmatrix.report.summary import Summary
 from llmatrix.results.dataset import load
 from llmatrix.results.folder import FolderStore
+from llmatrix.results.records import write_record
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ERRANDS = re.compile(r"https?://([\w-]+\.)*(google|googleapis|gvt1)\.com/")
@@ -32,6 +37,11 @@ FLAGS = [
     "--virtual-time-budget=20000",
     "--dump-dom",
 ]
+
+
+FRAME = """<!doctype html><body><iframe src="page.html" width="{width}" height="800"></iframe>
+<script>addEventListener("message", (event) => {{ document.body.dataset.told = event.data; }});
+</script>"""
 
 
 @dataclass(frozen=True)
@@ -67,20 +77,54 @@ def summarize(synthesize: Callable[[Any], Path]) -> Callable[[Any], Summary]:
 
 
 @pytest.fixture
-def browse(tmp_path: Path) -> Callable[[str], Seen]:
+def scrape() -> Callable[[Summary], Summary]:
+    """Give every trial of a summary what two servers said of themselves over ten seconds."""
+
+    def add(summary: Summary) -> Summary:
+        data = summary.dataset
+        for number, record in enumerate(data.records):
+            rows = [
+                {"at_s": at, "server": server, "metric": metric, "labels": "", "value": value}
+                for at in (0.0, 5.0, 10.0)
+                for server in ("10.0.0.1:8000", "10.0.0.2:8000")
+                for metric, value in (
+                    ("vllm:num_requests_running", number + at),
+                    ("vllm:generation_tokens_total", 100 * at),
+                    ("vllm:prefix_cache_queries_total", 10 * at),
+                    ("vllm:prefix_cache_hits_total", 8 * at),
+                    ("nobody:knows", 1.0),
+                )
+            ]
+            table = pa.Table.from_pylist(rows, schema=arrow_schema(SERVER_COLUMNS))
+            sink = io.BytesIO()
+            parquet.write_table(table, sink)
+            folder = f"{data.experiment}/{record.trial}"
+            kept = {"requests.parquet": data.store.get(f"{folder}/requests.parquet")}
+            write_record(data.store, record, kept | {"server.parquet": sink.getvalue()})
+        return Summary(load(data.store, data.experiment))
+
+    return add
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., Seen]:
     """Open a page in a real headless browser; skips where there is none."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no Chromium on this machine: the page is not looked at in a browser")
 
-    def look(html: str) -> Seen:
+    def look(html: str, width: int | None = None) -> Seen:
         page = tmp_path / "page.html"
         page.write_text(html, encoding="utf-8")
+        if width is not None:  # a window cannot be as narrow as a phone, a frame can
+            page = tmp_path / "frame.html"
+            page.write_text(FRAME.format(width=width), encoding="utf-8")
         log = tmp_path / "net.json"
         done = subprocess.run(
             [
                 browser,
                 *FLAGS,
+                "--window-size=1280,900",
                 f"--user-data-dir={tmp_path / 'browser'}",
                 f"--log-net-log={log}",
                 page.as_uri(),
@@ -88,7 +132,7 @@ def browse(tmp_path: Path) -> Callable[[str], Seen]:
             check=True,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
         )
         console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
         asked = re.findall(r'"url":"((?:https?|wss?)://[^"]*)"', log.read_text(encoding="utf-8"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,28 +22,79 @@ HOSTILE = [
     "\"'`&{{7*7}}${7*7}",
     "-->]]>\u2028",
 ]
+LOADS = {"stack.router.config": ["prefix", "none"], "workload.load.rate": ["5", "10", "20", "30"]}
+EVERY = {"pareto", "load", "heatmap", "effects", "ecdf", "servers", "steps"}
+SCRAPED = EVERY - {"servers"}
+"""What is drawn of records whose servers were never scraped."""
 
 Summarize = Callable[[Any], Summary]
-Browse = Callable[[str], Any]
+Browse = Callable[..., Any]
 Shape = Callable[..., Any]
+
+WHEN_DRAWN = """
+<script>
+const ready = setInterval(async () => {
+  if (!document.documentElement.dataset.drawn) return;
+  clearInterval(ready);
+  const pause = (ms) => new Promise((next) => setTimeout(next, ms));
+  const all = (selector, among = document) => [...among.querySelectorAll(selector)];
+  const tell = (found) => {
+    document.body.dataset.told = JSON.stringify(found);
+    parent.postMessage(JSON.stringify(found), "*");
+  };
+  const again = async (act) => {
+    delete document.documentElement.dataset.drawn;
+    act();
+    while (!document.documentElement.dataset.drawn) await pause(20);
+  };
+  const pick = (id, text) => {
+    const select = document.getElementById(id);
+    select.value = [...select.options].find((option) => option.text === text).value;
+    select.dispatchEvent(new Event("change"));
+  };
+  const settled = () => pause(500);
+  ACTION
+}, 20);
+</script>
+"""
+
+
+def told(seen: Any) -> Any:
+    """Give what an action told of itself."""
+    found = re.search(r'data-told="([^"]*)"', seen.dom)
+    assert found is not None, seen.console
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.fixture
+def act(browse: Browse) -> Callable[..., Any]:
+    """Open a page, do something in it when it is drawn, and give what the action told."""
+
+    def do(page: str, action: str, **options: Any) -> Any:
+        seen = browse(page + WHEN_DRAWN.replace("ACTION", action), **options)
+        assert seen.console == []
+        return told(seen)
+
+    return do
 
 
 @pytest.mark.parametrize(
     ("changes", "figures"),
     [
-        ({"replicates": 1, "requests": 30}, {"heatmap", "scatter", "ecdf", "steps"}),
+        ({"replicates": 1, "requests": 30}, SCRAPED),
+        ({"factors": {"stack.router.config": ["none", "kv"]}, "requests": 30}, SCRAPED),
+        ({"factors": FIVE, "replicates": 2, "requests": 30}, SCRAPED),
+        ({"factors": LOADS, "requests": 30}, SCRAPED),
         (
-            {"factors": {"stack.router.config": ["none", "kv"]}, "requests": 30},
-            {"heatmap", "scatter", "ecdf", "steps"},
+            {"factors": {}, "replicates": 1, "requests": 30},
+            SCRAPED - {"heatmap", "effects"},
         ),
         (
-            {"factors": FIVE, "replicates": 2, "requests": 30},
-            {"heatmap", "scatter", "ecdf", "steps"},
+            {"invalid": lambda _: True, "requests": 30},
+            SCRAPED - {"pareto", "effects"},
         ),
-        ({"factors": {}, "replicates": 1, "requests": 30}, {"scatter", "ecdf", "steps"}),
-        ({"invalid": lambda _: True, "requests": 30}, {"heatmap", "scatter", "ecdf", "steps"}),
     ],
-    ids=["six trials", "one factor", "five factors", "one trial", "all invalid"],
+    ids=["six trials", "one factor", "five factors", "loads", "one trial", "all invalid"],
 )
 def test_every_figure_draws_quietly(
     summarize: Summarize, browse: Browse, synthetic: Shape, changes: Any, figures: set[str]
@@ -50,10 +103,22 @@ def test_every_figure_draws_quietly(
     assert seen.console == []
     assert seen.requested == []
     assert f'data-drawn="{len(figures)}"' in seen.dom
-    for name in ("heatmap", "scatter", "ecdf", "steps"):
+    for name in EVERY:
         assert seen.drawn(name) is (name in figures), name
         if name in figures:
             assert "Simulated: no real model answered" in seen.figure(name)
+
+
+def test_what_servers_said_is_drawn_for_the_trial_that_is_picked(
+    summarize: Summarize, browse: Browse, synthetic: Shape, scrape: Callable[[Summary], Summary]
+) -> None:
+    summary = scrape(summarize(synthetic(replicates=1, requests=30)))
+    seen = browse(render_page(summary))
+    assert seen.console == []
+    assert f'data-drawn="{len(EVERY)}"' in seen.dom
+    assert seen.drawn("servers")
+    assert "Requests running" in seen.figure("servers")
+    assert "10.0.0.2:8000" in seen.figure("servers")
 
 
 @pytest.mark.parametrize("failing", [True, False], ids=["only failures", "nothing"])
@@ -69,20 +134,30 @@ def test_a_page_without_records_is_quiet_too(
     assert "<figure" not in seen.dom
 
 
-COUNT_FOREIGN = """
-<script>
-const ready = setInterval(() => {
-  if (!document.documentElement.dataset.drawn) return;
-  clearInterval(ready);
-  document.body.dataset.stolen = String(window.stolen);
-  document.body.dataset.foreign = String(document.querySelectorAll("img, main i, main b").length);
-}, 20);
-</script>
-"""
+@pytest.mark.timeout(400)
+def test_a_thousand_trials_are_drawn_and_listed_in_part(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    factors = {
+        "stack.router.config": [f"picker{n}" for n in range(10)],
+        "workload.load.rate": [str(5 * n) for n in range(1, 6)],
+        "workload.question_len": ["100", "1000"],
+    }
+    summary = summarize(synthetic(factors=factors, replicates=10, requests=5))
+    found = act(
+        render_page(summary),
+        """
+        const rows = () => document.querySelectorAll("#trials-table tbody tr").length;
+        const first = rows();
+        document.getElementById("trials-more").click();
+        tell([first, rows(), document.querySelectorAll("#treatments-table tbody tr").length]);
+        """,
+    )
+    assert found == [100, 1000, 100]
 
 
 def test_hostile_names_are_only_text(
-    summarize: Summarize, browse: Browse, synthetic: Shape
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
 ) -> None:
     shape = synthetic(
         factors={'stack.<b>"x': HOSTILE, "workload.question_len": ["1", "2"]},
@@ -91,49 +166,177 @@ def test_hostile_names_are_only_text(
         invalid=lambda number: number == 0,
         name="a'b <i>&amp;",
     )
-    html = render_page(summarize(shape))
-    seen = browse(html + COUNT_FOREIGN)
-    assert seen.console == []
-    assert 'data-stolen="undefined"' in seen.dom
-    assert 'data-foreign="0"' in seen.dom
-    assert seen.drawn("heatmap")
-    assert "7*7" in seen.dom
-
-
-DRIVE = """
-<script>
-const ready = setInterval(() => {
-  if (!document.documentElement.dataset.drawn) return;
-  clearInterval(ready);
-  const pick = (id, text) => {
-    const select = document.getElementById(id);
-    select.value = [...select.options].find((option) => option.text === text).value;
-    select.dispatchEvent(new Event("change"));
-  };
-  pick("heatmap-metric", "Output (tok/s)");
-  pick("heatmap-x", "config");
-  pick("heatmap-y", "question_len");
-  pick("ecdf-measure", "ITL (ms)");
-  const heads = [...document.querySelectorAll("#trials-table th button")];
-  const head = heads.find((button) => button.textContent.startsWith("TTFT p50"));
-  head.click();
-  const place = head.closest("th").cellIndex;
-  const rows = [...document.querySelectorAll("#trials-table tbody tr")];
-  const column = rows.map((row) => parseFloat(row.cells[place].textContent));
-  const sorted = column.every((value, i) => !i || column[i - 1] <= value);
-  document.body.dataset.sorted = String(sorted);
-}, 20);
-</script>
-"""
+    found = act(
+        render_page(summarize(shape)),
+        """
+        document.querySelector("#trials-table .open").click();
+        await settled();
+        const text = document.getElementById("treatments-table").textContent;
+        tell({
+          stolen: String(window.stolen),
+          foreign: document.querySelectorAll("img, main i, main b, dialog i, dialog b").length,
+          drawn: document.querySelectorAll("figure svg").length,
+          kept: text.includes("<img src=x onerror=window.stolen=1>") && text.includes("7*7"),
+        });
+        """,
+    )
+    assert found == {"stolen": "undefined", "foreign": 0, "drawn": 8, "kept": True}
 
 
 def test_pickers_redraw_and_heads_sort(
     summarize: Summarize, browse: Browse, synthetic: Shape
 ) -> None:
-    seen = browse(render_page(summarize(synthetic(requests=40))) + DRIVE)
+    drive = """
+      pick("heatmap-metric", "Output (tok/s)");
+      pick("heatmap-x", "config");
+      pick("heatmap-y", "question_len");
+      pick("ecdf-measure", "ITL (ms)");
+      pick("ecdf-scale", "the tail, logarithmic");
+      await settled();
+      const sorted = (table, name) => {
+        const heads = [...document.querySelectorAll(`#${table} th button`)];
+        const head = heads.find((button) => button.textContent.startsWith(name));
+        head.click();
+        const place = head.closest("th").cellIndex;
+        const rows = [...document.querySelectorAll(`#${table} tbody tr`)];
+        const column = rows.map((row) => parseFloat(row.cells[place].textContent));
+        return column.every((value, i) => !i || column[i - 1] <= value);
+      };
+      tell([sorted("trials-table", "TTFT p50"), sorted("treatments-table", "Output")]);
+    """
+    seen = browse(
+        render_page(summarize(synthetic(requests=40))) + WHEN_DRAWN.replace("ACTION", drive)
+    )
     assert seen.console == []
+    assert told(seen) == [True, True]
     assert "better (higher)" in seen.figure("heatmap")
     assert "Heatmap of Output (tok/s) by config and question_len" in seen.figure("heatmap")
-    assert "ITL (ms)" in re.sub(r"<option.*?</option>", "", seen.figure("ecdf"))
-    assert 'data-sorted="true"' in seen.dom
+    ecdf = re.sub(r"<option.*?</option>", "", seen.figure("ecdf"))
+    assert "ITL (ms)" in ecdf
+    assert "share of requests above, logarithmic" in ecdf
     assert 'aria-sort="ascending"' in seen.dom
+
+
+def test_a_filter_holds_in_every_figure_and_table(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    found = act(
+        render_page(summarize(synthetic(requests=40))),
+        """
+        const label = all("#levels label").find((l) => l.textContent.trim() === "none");
+        await again(() => label.firstChild.click());
+        const visible = (table) => all(`#${table} tbody tr`).filter((row) => !row.hidden);
+        const marks = all("#fig-pareto .chart svg [aria-label*=treatment]");
+        const labels = marks.map((e) => e.getAttribute("aria-label"));
+        tell({
+          treatments: visible("treatments-table").length,
+          trials: visible("trials-table").length,
+          named: visible("trials-table").some((row) => row.textContent.includes("none")),
+          drawn: labels.length > 0 && !labels.some((label) => label.includes("none")),
+          said: document.getElementById("filtered").textContent.trim(),
+        });
+        """,
+    )
+    assert found == {
+        "treatments": 4,
+        "trials": 12,
+        "named": False,
+        "drawn": True,
+        "said": "(4 of 6)",
+    }
+
+
+def test_a_trial_opens_to_its_requests_checks_and_steps(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    summary = summarize(synthetic(requests=40, invalid=lambda number: number == 3))
+    found = act(
+        render_page(summary),
+        """
+        document.querySelector("#validity .open").click();
+        await settled();
+        const dialog = document.getElementById("trial");
+        const first = dialog.open;
+        const marks = dialog.querySelectorAll(".mark-symbol.role-mark path").length;
+        const text = dialog.textContent;
+        dialog.querySelector("button").click();
+        tell({ first, marks, closed: !dialog.open, text });
+        """,
+    )
+    assert found["first"]
+    assert found["closed"]
+    assert found["marks"] == 40
+    assert "All 40 requests" in found["text"]
+    assert "dispatch_lag_ms_p9912.5<= 5 msfail" in found["text"]
+    assert "invalid: dispatch_lag_ms_p99" in found["text"]
+
+
+def test_pointing_at_a_treatment_lights_it_everywhere(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    found = act(
+        render_page(summarize(synthetic(requests=40))),
+        """
+        const weak = (opacity) => opacity > 0 && opacity <= 0.1;
+        const marks = (name) => all(`#fig-${name} .chart svg path`);
+        const faint = (name) => marks(name).filter((p) => weak(+p.getAttribute("opacity"))).length;
+        const before = faint("pareto") + faint("ecdf");
+        const pin = document.querySelector("#treatments-table tbody .pin");
+        pin.click();
+        await settled();
+        const lit = document.querySelectorAll("#treatments-table tr.lit").length;
+        const pressed = pin.getAttribute("aria-pressed");
+        tell({ before, pareto: faint("pareto") > 0, ecdf: faint("ecdf"), lit, pressed });
+        """,
+    )
+    assert found == {"before": 0, "pareto": True, "ecdf": 5, "lit": 1, "pressed": "true"}
+
+
+def test_the_theme_can_be_chosen(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    found = act(
+        render_page(summarize(synthetic(requests=20))),
+        """
+        const button = document.getElementById("theme");
+        const paper = () => getComputedStyle(document.body).backgroundColor;
+        const papers = [1, 2].map(() => { button.click(); return paper(); });
+        tell([button.textContent, ...papers]);
+        """,
+    )
+    assert found == ["Theme: dark", "rgb(247, 247, 245)", "rgb(16, 18, 22)"]
+
+
+def test_a_phone_scrolls_only_down(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    summary = summarize(synthetic(factors=LOADS | FIVE, replicates=1, requests=20))
+    found = act(
+        render_page(summary),
+        "tell([innerWidth, document.documentElement.scrollWidth]);",
+        width=390,
+    )
+    assert found[0] == 390
+    assert found[1] <= 390
+
+
+def test_what_cannot_be_seen_is_told(
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+) -> None:
+    found = act(
+        render_page(summarize(synthetic(requests=20))),
+        """
+        const unnamed = (selector, named) => all(selector).filter((e) => !named(e)).length;
+        const label = (e) => e.getAttribute("aria-label") ?? "";
+        const titled = (e) => document.getElementById(e.getAttribute("aria-labelledby"));
+        const chart = "figure:not([hidden]) .chart";
+        tell([
+          unnamed(chart, (e) => e.role === "graphics-document" && label(e).length > 20),
+          unnamed("select, input", (e) => e.labels.length === 1),
+          unnamed("button", (e) => (label(e) || e.textContent).trim()),
+          unnamed(".scroll", (e) => e.tabIndex === 0 && (label(e) || titled(e))),
+          unnamed("section", titled),
+        ]);
+        """,
+    )
+    assert found == [0, 0, 0, 0, 0]

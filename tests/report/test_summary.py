@@ -32,7 +32,12 @@ class Figures:
         levels = {"stack.router.config": picker, "workload.question_len": question}
         for replicate, figure in enumerate(figures):
             self._count += 1
-            changes = {"trial": f"{self._count:020}", "metrics": {metric: figure}, "withheld": {}}
+            changes = {
+                "trial": f"{self._count:020}",
+                "traffic_seed": replicate,
+                "metrics": {metric: figure},
+                "withheld": {},
+            }
             write_record(
                 self._store, self._record_of(self._shape, 1, levels, replicate, **changes), {}
             )
@@ -104,7 +109,7 @@ def test_the_headline_names_the_winner_its_margin_and_the_ground(figures: Figure
     (finding,) = findings(figures.summary())
     assert finding.sure
     assert finding.sentence == (
-        "Lowest TTFT p50: kv at 62.0 \u00b1 3.0 ms, 2\u00d7 below none (124 ms), "
+        "Lowest TTFT p50: kv at 62.0 \u00b1 5.0 ms, 2\u00d7 (1.8\u20132.2) below none (124 ms), "
         "averaged over 2 workloads."
     )
 

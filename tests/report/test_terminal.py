@@ -86,7 +86,7 @@ def test_what_is_missing_and_what_is_promised_is_told(
     text = printed(from_store)
     assert "1 planned and not yet run" in text
     assert "run again to finish them: llmatrix run f" in text
-    assert "TTFT p50 \u2264 50.0 ms" in text
+    assert "TTFT p50 \u2264 50 ms" in text
     assert "kept" in text
     assert "missed" in text
 

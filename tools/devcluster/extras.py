@@ -16,6 +16,7 @@ from tools.devcluster import (
     images,
     layout,
     libraries,
+    machine,
     step_image,
     wheels,
 )
@@ -52,8 +53,9 @@ def add(place: Layout, *names: str) -> Extras:
         CannotRunHere: this machine cannot have it.
         ClusterFault: it did not come up.
     """
-    base = cluster.up(place)
+    machine.check()
     extras = prepare(layout.cache(), *names)
+    base = cluster.up(place)
     with cluster.alone(place):
         cluster.load_images(place, extras.images.values())
         if "gateway" in names:
@@ -133,7 +135,7 @@ def _install(place: Layout, extras: Extras, kubectl: Kubectl) -> None:
         "gateway_class": gateway.CLASS,
         "images": {name: names[name] for name in ("epp", "envoy", "envoy-gateway")},
     }
-    if added(place).get("gateway") != found:
+    if added(place).get("gateway") != found or not gateway.certificates_agree(kubectl):
         with phase("Envoy Gateway and definitions installed"):
             gateway.install(kubectl, wanted)
         _remember(place, "gateway", found)

@@ -80,18 +80,38 @@ def install(kubectl: Kubectl, objects: Wanted) -> None:
         ClusterFault: something is refused, or the certificates are not made.
     """
     kubectl.apply(objects.first)
-    # A job cannot be changed, and one that is over makes nothing again.
+    # A job cannot be changed, and one that is over makes nothing again. Its pod must be gone too:
+    # two at work make secrets of two authorities, and no Envoy would trust the controller.
     job = ("job", objects.certificates["metadata"]["name"], "-n", NAMESPACE)
-    kubectl.run("delete", *job, "--ignore-not-found")
+    kubectl.run("delete", *job, "--ignore-not-found", "--cascade=foreground")
+    mixed = not certificates_agree(kubectl)
+    if mixed:
+        kubectl.run("delete", "secrets", *_secrets(kubectl), "-n", NAMESPACE)
     kubectl.apply([objects.certificates])
     kubectl.run("wait", *job, "--for=condition=complete", "--timeout=300s")
     kubectl.apply(objects.rest)
+    if mixed:
+        kubectl.run("delete", "pods", "-l", "control-plane=envoy-gateway", "-n", NAMESPACE)
+
+
+def certificates_agree(kubectl: Kubectl) -> bool:
+    """Tell whether the certificates that are there are of one authority."""
+    return len(set(_secrets(kubectl).values())) <= 1
+
+
+def _secrets(kubectl: Kubectl) -> dict[str, str]:
+    """Give the secrets with certificates: a name → the authority."""
+    found = kubectl.get("secrets", "-n", NAMESPACE)["items"]
+    return {
+        one["metadata"]["name"]: one["data"]["ca.crt"] for one in found if "ca.crt" in one["data"]
+    }
 
 
 def conditions(kubectl: Kubectl) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Give what must be true of it, each with its name."""
     yield "the definition of InferencePool", partial(_established, kubectl)
     yield "Envoy Gateway", partial(_answers, kubectl)
+    yield "the certificates of Envoy Gateway", partial(certificates_agree, kubectl)
     yield f"the GatewayClass {CLASS}", partial(_accepted, kubectl)
 
 

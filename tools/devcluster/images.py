@@ -87,6 +87,7 @@ def plain(
     entrypoint: list[str],
     user: str = "65532:65532",
     environment: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Image:
     """Describe an image of programs that need nothing but their files, named by its content."""
     texts = {**_USERS}
@@ -100,6 +101,7 @@ def plain(
             entrypoint,
             user,
             texts=texts,
+            links=links or {},
             folders=temporary,
             environment=environment or {},
         )

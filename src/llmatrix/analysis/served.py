@@ -77,9 +77,17 @@ def output_tokens(completed: pa.Table) -> Check:
     )
 
 
-def prompt_tokens(completed: pa.Table, api: Literal["completions", "chat"]) -> Check:
-    """Share of the completed requests whose prompt counted exactly as asked."""
+def prompt_tokens(
+    completed: pa.Table, api: Literal["completions", "chat"], *, exact: bool = True
+) -> Check:
+    """Share of the completed requests whose prompt counted exactly as asked.
+
+    Prompts that repeat what the server answered, or were recorded, have no asked length: what was
+    counted beforehand is an estimate.
+    """
     name, limit = "prompt_tokens_exact", f">= {EXACT_SHARE:g} of requests"
+    if not exact:
+        return unknown(name, limit, "the prompts were taken as they came, of no asked length")
     known = completed.filter(pc.is_valid(completed["prompt_tokens"]))
     if not known.num_rows:
         return unknown(name, limit, "the server does not count prompt tokens")

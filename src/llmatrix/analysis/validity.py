@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmatrix.analysis import sender, served
 from llmatrix.analysis.checks import Check, Verdict, unknown
+from llmatrix.analysis.strain import Strain, client_cpu, cpu_wait
 from llmatrix.pace import Piece, Process, gap_cv, ramped
+
+__all__ = ["Asked", "Check", "Observed", "Strain", "Verdict", "judge"]
+
+_CALM: Final = Strain()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The load that the trial asked for; exactly one of ``rate`` and ``concurrency`` is set.
+    """The load that the trial asked for: one of ``rate``, ``concurrency`` and ``replayed``.
 
     ``cv`` is that of the gaps of gamma arrivals; the rate follows ``ramp`` from the window's
-    start, before it stays at ``rate``.
+    start, before it stays at ``rate``. ``replayed`` counts the requests that a trace has in the
+    window. Where a session has several ``turns``, rate and concurrency are those of sessions.
+    ``exact`` is whether the prompts' lengths were asked for exactly, and not taken as they came.
     """
 
     rate: float | None = None
@@ -27,6 +34,9 @@ class Asked:
     api: Literal["completions", "chat"] = "completions"
     cv: float | None = None
     ramp: tuple[Piece, ...] = ()
+    replayed: int | None = None
+    turns: int = 1
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +44,14 @@ class Observed:
     """What was seen beside the requests; None where nobody can tell.
 
     Attributes:
-        loop_lag_ms_p99, client_cpu, connections_opened: as in the harness's ``Measurement``.
+        loop_lag_ms_p99, connections_opened: as in the harness's ``Measurement``.
+        strain: of the senders.
         cache_clean, cache_detail: as in the stack's ``Hygiene``.
         restarts: servers that ended since they were applied.
     """
 
     loop_lag_ms_p99: float | None = None
-    client_cpu: float | None = None
+    strain: Strain = _CALM
     connections_opened: int | None = None
     cache_clean: bool | None = None
     cache_detail: str = ""
@@ -60,38 +71,61 @@ def judge(
     """
     window = requests.filter(pc.equal(requests["phase"], "window"))
     completed = window.filter(pc.is_null(window["error"]))
-    checks = [
+    strain = observed.strain
+    return [
         served.sample_size(completed),
         served.errors(window),
-        sender.dispatch_lag(window),
-        sender.loop_lag(observed.loop_lag_ms_p99),
-        sender.client_cpu(observed.client_cpu),
-    ]
-    if asked.rate is not None:
-        pace = ramped(asked.rate, asked.ramp, window_s[0])
-        cv = gap_cv(asked.arrivals, asked.cv)
-        checks += [
-            sender.achieved_rate(requests, window_s, pace, cv),
-            sender.arrival_cv(window, pace, cv),
-        ]
-        if not asked.ramp:
-            checks.append(served.backlog(requests, window_s))
-    if asked.concurrency is not None:
-        checks.append(sender.achieved_concurrency(requests, window_s, asked.concurrency))
-    return [
-        *checks,
+        sender.dispatch_lag(window, strain),
+        sender.loop_lag(observed.loop_lag_ms_p99, strain),
+        client_cpu(strain),
+        *cpu_wait(strain),
+        *_load(requests, window, window_s, asked, strain),
         served.output_tokens(completed),
-        served.prompt_tokens(completed, asked.api),
-        _changing() if asked.ramp else served.steady_state(window),
+        served.prompt_tokens(completed, asked.api, exact=asked.exact),
+        _changing(asked) or served.steady_state(window),
         *sender.reuse(window, observed.connections_opened),
         _cache(observed),
         _restarts(observed),
     ]
 
 
-def _changing() -> Check:
-    """Under a ramp the server is in no steady state, nor meant to be."""
-    return unknown("steady_state", "a steady load", "the asked rate changes over the window")
+def _load(
+    requests: pa.Table,
+    window: pa.Table,
+    window_s: tuple[float, float],
+    asked: Asked,
+    strain: Strain,
+) -> list[Check]:
+    """Was the asked load sent, and could the server keep up with it?"""
+    if asked.replayed is not None:
+        return sender.replayed(requests, window_s, asked.replayed, strain)
+    if asked.concurrency is not None:
+        slots, turns = asked.concurrency, asked.turns
+        return [sender.achieved_concurrency(requests, window_s, slots, turns, strain)]
+    if asked.rate is None:
+        return []
+    pace = ramped(asked.rate, asked.ramp, window_s[0])
+    cv = gap_cv(asked.arrivals, asked.cv)
+    backlog = [] if asked.ramp else [served.backlog(requests, window_s)]
+    if asked.turns > 1:
+        # Later turns come when answers let them: only the first of a session has a schedule.
+        requests, window = (rows.filter(pc.equal(rows["turn"], 0)) for rows in (requests, window))
+    return [
+        sender.achieved_rate(requests, window_s, pace, cv, strain),
+        sender.arrival_cv(window, pace, cv, strain),
+        *backlog,
+    ]
+
+
+def _changing(asked: Asked) -> Check | None:
+    """Under a ramp or a trace the server is in no steady state, nor meant to be."""
+    if asked.replayed is not None:
+        why = "a trace's load changes over the window"
+    elif asked.ramp:
+        why = "the asked rate changes over the window"
+    else:
+        return None
+    return unknown("steady_state", "a steady load", why)
 
 
 def _cache(observed: Observed) -> Check:

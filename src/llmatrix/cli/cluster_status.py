@@ -37,8 +37,13 @@ def cluster_lines(plan: Plan, namespace: str | None, context: str | None) -> Ite
         yield f"namespace {home}: no PipelineRun of {experiment.name}"
     now = time.time()
     for lane in seen.lanes:
+        if lane.run.phase == "pending":
+            continue
         yield _lane(lane, now)
         yield from (f"  {line}" for line in _below(lane, known, now))
+    if pending := [lane for lane in seen.lanes if lane.run.phase == "pending"]:
+        trials = counted(sum(lane.planned for lane in pending), "trial")
+        yield f"{counted(len(pending), 'PipelineRun')} with {trials} wait for their turn"
     for site in seen.sites.sites:
         yield f"site {site.name} stands: {', '.join(str(piece) for piece in site.pieces[:4])}"
     for each in seen.sites.unseen:
@@ -63,9 +68,7 @@ def _lane(lane: LaneOnCluster, now: float) -> str:
         if count := lane.count(phase):
             told += f", {count} {phase}"
     state = str(run.phase)
-    if run.phase is Phase.PENDING:
-        state = "waits for its turn"
-    elif run.phase is Phase.ENDED:
+    if run.phase is Phase.ENDED:
         state = "ended" if run.cause is None else f"ended: {run.cause}"
     elif run.finishing:
         state = "closing"

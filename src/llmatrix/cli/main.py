@@ -24,6 +24,7 @@ VERBS: Final = {
     "logs": "Show what the steps of an experiment's trials said on a cluster.",
     "cancel": "End an experiment on a cluster, and see that nothing of it stands.",
     "report": "Show the answer as tables and as one self-contained page.",
+    "view": "Serve that page on this machine, refreshed as records arrive.",
     "compare": "Hold one experiment, or one level of a factor, against another; for CI.",
     "query": "Ask an experiment's tables in SQL.",
     "export": "Write an experiment's table of trials or requests as one file.",

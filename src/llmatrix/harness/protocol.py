@@ -57,6 +57,31 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """What one sending process saw of itself in the window; None where nobody could see it.
+
+    Attributes:
+        loop_lag_ms_p99: 99th percentile of how late its event loop ran its own timer.
+        cpu: CPU seconds of the process per second.
+        cpu_wait: share of the window in which it was ready to run and had no core.
+        steal: CPU seconds per second that the host of this machine gave to others.
+        throttled: share of the window in which its control group was held back for its quota.
+        preempted_per_s: times per second that a core was taken from it.
+        cores: on which it may run.
+        rss_bytes: its largest resident memory.
+    """
+
+    loop_lag_ms_p99: float | None = None
+    cpu: float | None = None
+    cpu_wait: float | None = None
+    steal: float | None = None
+    throttled: float | None = None
+    preempted_per_s: float | None = None
+    cores: int | None = None
+    rss_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What a harness says about its own run; everything per request is in the files.
 
@@ -65,11 +90,14 @@ class Measurement:
             scheduled, the zero of every time in the files.
         started_at: that zero as POSIX seconds.
         loop_lag_ms_p99: 99th percentile of how late the sender's event loop ran its own timer in
-            the window; None where the harness does not tell.
-        client_cpu: CPU seconds of the sender per second of the window, and of the process
-            limit available to it (1.0 is one core fully used, for a single-process sender).
+            the window, of several the worst; None where the harness does not tell.
+        client_cpu: CPU seconds of the sender per second of the window, of several the busiest (1.0
+            is one core fully used, which is all that a process of one thread can use).
         connections_opened: TCP connections opened during the window.
         notes: anything that a reader of the record should know.
+        senders: each sending process; empty where the harness does not tell.
+        asked_in_window: requests that the schedule has in the window, where only the harness
+            knows (a trace); None elsewhere.
     """
 
     window_s: tuple[float, float]
@@ -78,6 +106,8 @@ class Measurement:
     client_cpu: float | None
     connections_opened: int | None
     notes: list[str] = field(default_factory=list)
+    senders: tuple[Sender, ...] = ()
+    asked_in_window: int | None = None
 
 
 class Harness(Protocol):

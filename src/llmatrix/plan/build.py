@@ -132,7 +132,7 @@ class Plan:
             number = resolved[2]
             if number not in tokens:
                 workload = self._resolver.workload(resolved)
-                tokens[number] = workload.prompt_len + workload.output_len
+                tokens[number] = workload.most_tokens
             known = longest.get(resolved[:2])
             if known is None or tokens[number] > known[0]:
                 longest[resolved[:2]] = (tokens[number], resolved)

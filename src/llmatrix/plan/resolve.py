@@ -77,7 +77,7 @@ class Resolver:
         self._with_tokenizer.append(model.tokenizer is not None)
 
     def _note_workload(self, workload: Workload) -> None:
-        self._as_text.append(workload.prompt == "text")
+        self._as_text.append(workload.needs_tokenizer)
         self.workload_s.append(workload_seconds(workload))
         self.window_s.append(workload.duration)
 

@@ -25,7 +25,7 @@ PROBABILITIES: Final = (
     1.0,
 )
 MEASURES: Final = {"ttft": "ttft_ms", "e2e": "e2e_ms", "tpot": "tpot_ms"}
-MOST_GAPS: Final = 5_000_000
+MOST_GAPS: Final = 1_500_000
 """Inter-token gaps above which only every k-th request is read: a picture needs no more."""
 
 
@@ -46,11 +46,20 @@ class Distribution:
     quantiles_ms: tuple[float, ...]
 
 
-def distributions(summary: Summary) -> dict[str, list[Distribution]]:
+def distributions(
+    summary: Summary, connection: duckdb.DuckDBPyConnection
+) -> dict[str, list[Distribution]]:
     """Give the curves of ``ttft``, ``itl``, ``tpot`` and ``e2e`` over each treatment's requests.
 
     Requests of the measured window that ended without error; those of valid trials only, unless
     a treatment has none.
+
+    Args:
+        summary: what was measured.
+        connection: of ``request_rows``.
+
+    Raises:
+        duckdb.Error: the requests cannot be read.
     """
     chosen = [
         (record.trial, index, bool(treatment.valid))
@@ -59,15 +68,14 @@ def distributions(summary: Summary) -> dict[str, list[Distribution]]:
     ]
     if not chosen:
         return {}
-    with summary.dataset.connect() as connection:
-        columns = zip(("trial", "treatment", "valid"), zip(*chosen, strict=True), strict=True)
-        connection.register("chosen", pa.table({name: list(part) for name, part in columns}))
-        connection.execute(
-            "CREATE VIEW measured AS SELECT requests.*, chosen.treatment, chosen.valid "
-            "FROM requests JOIN chosen USING (trial) WHERE phase = 'window' AND error IS NULL"
-        )
-        found = {name: _curves(connection, column) for name, column in MEASURES.items()}
-        found["itl"] = _gap_curves(connection)
+    columns = zip(("trial", "treatment", "valid"), zip(*chosen, strict=True), strict=True)
+    connection.register("chosen", pa.table({name: list(part) for name, part in columns}))
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW measured AS SELECT drawn_rows.*, treatment, valid "
+        "FROM drawn_rows JOIN chosen USING (trial) WHERE phase = 'window' AND whole"
+    )
+    found = {name: _curves(connection, column) for name, column in MEASURES.items()}
+    found["itl"] = _gap_curves(connection)
     return {name: curves for name, curves in found.items() if curves}
 
 
@@ -76,12 +84,12 @@ def _curves(connection: duckdb.DuckDBPyConnection, column: str) -> list[Distribu
 
 
 def _gap_curves(connection: duckdb.DuckDBPyConnection) -> list[Distribution]:
-    total = connection.execute("SELECT coalesce(sum(len(itl_ms)), 0) FROM measured").fetchall()
+    window = "FROM requests JOIN chosen USING (trial) WHERE phase = 'window' AND error IS NULL"
+    total = connection.execute(
+        f"SELECT coalesce(sum(coalesce(chunks, output_tokens)), 0) {window}"
+    ).fetchall()
     every = int(total[0][0]) // MOST_GAPS + 1
-    gaps = (
-        f"(SELECT treatment, valid, unnest(itl_ms) AS itl_ms FROM measured "  # noqa: S608
-        f"WHERE request % {every} = 0)"
-    )
+    gaps = f"(SELECT treatment, valid, unnest(itl_ms) AS itl_ms {window} AND request % {every} = 0)"
     return _fetch(connection, "itl_ms", gaps)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmatrix.analysis.differences import average, leader
+from llmatrix.analysis.comparisons import ratio
+from llmatrix.analysis.differences import Cell, average, leader, sample_of
+from llmatrix.analysis.held_load import HeldLoad
 from llmatrix.analysis.replicates import Estimate
+from llmatrix.report.capacity import Capacity, Loads, loads
 from llmatrix.report.shown import WITHHELD, Shown, estimate_text, number
 from llmatrix.report.summary import Levels, Summary
 
@@ -23,7 +26,7 @@ class Finding:
     """One sentence of the answer, in parts so that a page can set its figure large.
 
     Attributes:
-        metric: what it is about.
+        metric: name of what it is about.
         claim: "lowest TTFT p50", "no clear winner in TTFT p50".
         winner: the leading configuration, in words.
         figure: its estimate with unit.
@@ -32,7 +35,7 @@ class Finding:
         sure: whether the difference is larger than its interval.
     """
 
-    metric: Shown
+    metric: str
     claim: str
     winner: str
     figure: str
@@ -46,12 +49,16 @@ class Finding:
         return f"{self.claim}: {self.winner} at {self.figure}, {self.against}{self.over}."
 
 
-def findings(summary: Summary) -> list[Finding]:
-    """Say which configuration leads in each of the metrics that people ask for first.
+def findings(summary: Summary, varied: Loads | None = None) -> list[Finding]:
+    """Say which configuration leads: in the load it holds, then in what people ask for first.
 
     Configurations are the combinations of those factors that belong to the stack or the model;
     they are compared over the workloads that all of them were measured under. Where only the
     workload was varied, its own levels are compared.
+
+    Args:
+        summary: what was measured.
+        varied: the load as it was varied, where the caller has it already.
     """
     factors = _deciding(summary)
     if not factors:
@@ -59,18 +66,27 @@ def findings(summary: Summary) -> list[Finding]:
     by_name = {metric.name: metric for metric in summary.metrics}
     asked = [by_name[name] for name in _ASKED if name in by_name]
     found = (_finding(summary, factors, metric) for metric in asked)
-    return [finding for finding in found if finding is not None]
+    return [
+        finding
+        for finding in (_held_load(summary, varied or loads(summary)), *found)
+        if finding is not None
+    ]
 
 
-def lead(summary: Summary) -> str:
-    """Give the one sentence that stands at the top."""
+def lead(summary: Summary, found: Sequence[Finding] | None = None) -> str:
+    """Give the one sentence that stands at the top.
+
+    Args:
+        summary: what was measured.
+        found: its findings, where the caller has them already.
+    """
     data = summary.dataset
     if not data.records:
         failed = len(data.failures)
         return f"All {failed} trials failed." if failed else "No trial has been measured yet."
     if not summary.valid_count:
         return f"No figure can be trusted: all {len(data.records)} trials are invalid."
-    found = findings(summary)
+    found = findings(summary) if found is None else found
     if found:
         return found[0].sentence
     if len(summary.treatments) > 1:
@@ -111,7 +127,7 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
     best = average(named[found.best])
     unit = f" {metric.unit}" if metric.unit else ""
     told = {name: f"{name} ({number(mean)}{unit})" for name, mean in means.items()}
-    worst = (max if lower else min)(means, key=lambda name: means[name])
+    _, after, *rest = sorted(means, key=lambda name: means[name], reverse=not lower)
     if found.tied:
         many = len(found.tied) > NAMED
         others = (
@@ -119,12 +135,15 @@ def _finding(summary: Summary, factors: Sequence[int], metric: Shown) -> Finding
         )
         against = f"not distinguishable from {others}"
     else:
-        against = f"{_margin(means[found.best], means[worst], lower=lower)} {told[worst]}"
+        against = f"{_margin(named[found.best], named[after], lower=lower)} {told[after]}"
+        if rest:
+            last = _margin(named[found.best], named[rest[-1]], lower=lower, plain=True)
+            against += f", the next, and {last} {told[rest[-1]]}, the last"
     claim = f"{'Lowest' if lower else 'Highest'} {metric.label}"
     if len(found.tied) == len(means) - 1:
         claim = f"No clear leader in {metric.label}"
     return Finding(
-        metric=metric,
+        metric=metric.name,
         claim=claim,
         winner=found.best,
         figure=f"{estimate_text(best)}{unit}",
@@ -158,13 +177,111 @@ def _over(common: int, every: int) -> str:
     return f", averaged over the {common} of {every} workloads that are valid for all"
 
 
-def _margin(best: float, worst: float, *, lower: bool) -> str:
-    """Say how far the best is from the worst: ``2.1x below``, and where that is little, ``8 %``."""
-    if best <= 0 or worst <= 0:
+def _margin(
+    best: Sequence[Cell], other: Sequence[Cell], *, lower: bool, plain: bool = False
+) -> str:
+    """Say how far the best is from another: ``2.1x (1.9-2.3) below``, where little ``8 %``.
+
+    Args:
+        best: cells of the best.
+        other: of the other.
+        lower: whether lower is better.
+        plain: leave the interval out.
+    """
+    ours, theirs = [sample_of(cell) for cell in best], [sample_of(cell) for cell in other]
+    found = ratio(ours, theirs) if lower else ratio(theirs, ours)
+    if found is None or found.value <= 0:
         return "against"
-    ratio = worst / best if lower else best / worst
     way = "below" if lower else "above"
-    if ratio >= LARGE_RATIO:
-        return f"{ratio:.2g}\u00d7 {way}"
-    share = 1 - best / worst if lower else best / worst - 1
-    return f"{100 * share:.2g} % {way}"
+    bounds = () if plain or found.low is None or found.high is None else (found.low, found.high)
+    if found.value >= LARGE_RATIO:
+        texts = [f"{value:.2g}" for value in (found.value, *bounds)]
+        return f"{texts[0]}\u00d7{_told(texts, '')} {way}"
+    shares = [100 * (1 - 1 / v if lower else v - 1) for v in (found.value, *bounds)]
+    texts = [f"{share:.2g}" for share in shares]
+    return f"{texts[0]} %{_told(texts, ' %')} {way}"
+
+
+def _told(texts: Sequence[str], unit: str) -> str:
+    """Write the bounds after the figure, unless they say the same as it."""
+    _, *bounds = texts
+    return f" ({bounds[0]}\u2013{bounds[1]}{unit})" if len(set(texts)) > 1 else ""
+
+
+def _held_load(summary: Summary, varied: Loads | None) -> Finding | None:
+    """Say which configuration holds the objectives up to the highest load.
+
+    Only where nothing but the load and the stack was varied: else there is no one answer, and the
+    table of loads has them all.
+    """
+    if varied is None:
+        return None
+    stack = [i for i in summary.varied if i not in varied.factors]
+    if not stack or any(summary.dataset.factors[i].startswith("workload.") for i in stack):
+        return None
+    told = [(_load(one), one) for one in varied.capacities if one.binding is not None]
+    if len(told) < 2:  # noqa: PLR2004 - a comparison takes two
+        return None
+    told.sort(key=lambda item: -item[0])
+    names = [configuration(summary, stack, tuple(c.levels[i] for i in stack)) for _, c in told]
+    (best, capacity), (second, next_capacity) = told[:2]
+    kept = " and ".join(objective.text for objective in summary.objectives)
+    if best <= 0:
+        return None
+    disjoint = _disjoint(capacity, next_capacity)
+    ahead = f", {best / second:.2g}\u00d7 that of" if second > 0 else ", against"
+    open_end = capacity.binding is not None and capacity.binding[1].at_least
+    against = f"{ahead[2:]} {names[1]}, {load_text(next_capacity, varied.unit)}"
+    if not disjoint:
+        against += ": not told apart"
+    what = "rate" if varied.kind == "rate" else "concurrency"
+    return Finding(
+        metric="held_load",
+        claim=f"{'Highest' if disjoint else 'No clear leader in the'} {what} that holds {kept}",
+        winner=names[0],
+        figure=load_text(capacity, varied.unit),
+        against=against,
+        over="; the highest load measured was not enough to find its limit" if open_end else "",
+        sure=disjoint,
+    )
+
+
+def load_text(capacity: Capacity, unit: str) -> str:
+    """Write the load up to which a configuration holds every objective."""
+    return held_text(capacity.binding[1], unit) if capacity.binding else WITHHELD
+
+
+def held_text(held: HeldLoad, unit: str) -> str:
+    """Write a load that holds: ``24.2 (22.1-25.6) req/s``, ``at least 36.0 req/s``."""
+    if held.load is None:
+        return "none of the measured loads"
+    least = "at least " if held.at_least else ""
+    if not held.judged or (held.low == held.load and held.high in {None, held.load}):
+        return f"{least}{number(held.load)} {unit}"
+    return f"{least}{number(held.load)} ({_bounds(held, held.load)}) {unit}"
+
+
+def _bounds(held: HeldLoad, load: float) -> str:
+    if held.low is None and held.high is None:
+        return "any measured load"
+    if held.low is None:
+        return f"up to {number(held.high, like=load)}"
+    if held.high is None:
+        return f"{number(held.low, like=load)} or more"
+    return f"{number(held.low, like=load)}\u2013{number(held.high, like=load)}"
+
+
+def _load(capacity: Capacity) -> float:
+    held = capacity.binding[1] if capacity.binding else None
+    return held.load if held is not None and held.load is not None else 0.0
+
+
+def _disjoint(best: Capacity, second: Capacity) -> bool:
+    """Tell whether the intervals of two held loads have nothing in common."""
+    if best.binding is None or second.binding is None:
+        return False
+    ours, theirs = best.binding[1], second.binding[1]
+    if not (ours.judged and theirs.judged) or ours.low is None:
+        return False
+    high = theirs.high if theirs.high is not None else (None if theirs.load else 0.0)
+    return high is not None and ours.low > high

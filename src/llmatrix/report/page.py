@@ -5,26 +5,37 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import duckdb
 import jinja2
 import vl_convert
 from markupsafe import Markup
 
 from llmatrix import __version__
 from llmatrix.analysis.checks import Verdict
-from llmatrix.report.distributions import Distribution, distributions
-from llmatrix.report.headline import findings, lead
+from llmatrix.analysis.drift import Drift, drift
+from llmatrix.report.headline import configuration, findings, held_text, lead, load_text
+from llmatrix.report.measured import measure
 from llmatrix.report.payload import payload
-from llmatrix.report.shown import WITHHELD, duration, estimate_text, number
-from llmatrix.report.summary import Summary
+from llmatrix.report.provenance import provenance, reproduce, spent
+from llmatrix.report.shown import WITHHELD, Shown, duration, estimate_text, number
+from llmatrix.report.summary import Kept, Summary
 from llmatrix.report.terminal import counts, describe, withheld
 
-_PARTS = Path(__file__).with_name("page_parts")
+_PARTS: Final = Path(__file__).with_name("page_parts")
+_SCRIPTS: Final = (
+    "numbers.js",
+    "state.js",
+    "draw.js",
+    "figures.js",
+    "tables.js",
+    "trial.js",
+    "start.js",
+)
+"""In this order; together they are one script."""
 
 
 def write_page(summary: Summary, path: Path) -> None:
@@ -43,9 +54,58 @@ def write_page(summary: Summary, path: Path) -> None:
         raise
 
 
-def render_page(summary: Summary) -> str:
-    """Give the page as HTML; every text of the user is escaped."""
-    curves, problems = _curves(summary)
+def render_page(summary: Summary, *, live: str = "") -> str:
+    """Give the page as HTML; every text of the user is escaped.
+
+    Args:
+        summary: what it shows.
+        live: the version of what it shows, where it is served while a run goes on: it then asks
+            whether there is a newer one.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        bundle = thread.submit(_vega)  # takes a second and a half, and needs nothing of ours
+        measured = measure(summary)
+        vega = bundle.result()
+    found = findings(summary, measured.varied)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            summary=summary,
+            data=summary.dataset,
+            lead=lead(summary, found),
+            findings=found,
+            counts=counts(summary),
+            withheld=withheld(summary),
+            problems=[*summary.dataset.problems, *measured.problems],
+            describe=describe,
+            number_like=lambda found: number(found.half_width, like=found.mean),
+            configuration=configuration,
+            load_text=load_text,
+            held_text=held_text,
+            varied=measured.varied,
+            tradeoffs=measured.tradeoffs,
+            kept=_kept(summary),
+            warnings=_warnings(summary),
+            drifts=_drifts(summary),
+            replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
+            provenance=provenance(summary),
+            reproduce=reproduce(summary),
+            payload=payload(summary, measured),
+            spent=spent(summary),
+            dash=WITHHELD,
+            version=__version__,
+            live=live,
+            style=_inline("page.css"),
+            scripts=[_inline(name) for name in _SCRIPTS],
+            live_script=_inline("live.js") if live else "",
+            vega=vega,
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS),
         autoescape=True,
@@ -54,39 +114,7 @@ def render_page(summary: Summary) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "duration": duration, "estimate": estimate_text}
-    return environment.get_template("page.html.j2").render(
-        summary=summary,
-        data=summary.dataset,
-        lead=lead(summary),
-        findings=findings(summary),
-        counts=counts(summary),
-        withheld=withheld(summary),
-        problems=[*summary.dataset.problems, *problems],
-        describe=describe,
-        number_like=lambda found: number(found.half_width, like=found.mean),
-        warnings=_warnings(summary),
-        replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
-        provenance=_provenance(summary),
-        payload=payload(summary, curves),
-        spent=_spent(summary),
-        dash=WITHHELD,
-        version=__version__,
-        style=_inline("page.css"),
-        script=_inline("page.js"),
-        vega=_vega(),
-    )
-
-
-def _curves(summary: Summary) -> tuple[dict[str, list[Distribution]], list[str]]:
-    problems = list(summary.dataset.request_problems())
-    try:
-        return distributions(summary), problems
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        return {}, [
-            *problems,
-            f"the requests cannot be read, so no distribution is drawn: {reason}",
-        ]
+    return environment
 
 
 def _inline(name: str) -> Markup:
@@ -102,13 +130,15 @@ def _vega() -> Markup:
     return Markup(bundle.replace("</script", "<\\/script"))  # noqa: S704 - a library of ours
 
 
-def _spent(summary: Summary) -> str:
-    records = summary.dataset.records
-    spent = sum(step.seconds for record in records for step in record.steps)
-    windows = sum(end - start for start, end in (record.window_s for record in records))
-    if not spent:
+def _kept(summary: Summary) -> str:
+    """Say how many treatments keep every objective; empty where there is none."""
+    if not summary.objectives or not summary.treatments:
         return ""
-    return f"{duration(spent)} on the measured trials, {windows / spent:.0%} of it measured windows"
+    verdicts = [{o.judge(t) for o in summary.objectives} for t in summary.treatments]
+    kept = sum(found == {Kept.YES} for found in verdicts)
+    limits = " and ".join(objective.text for objective in summary.objectives)
+    judged = any(len(treatment.valid) > 1 for treatment in summary.treatments)
+    return f"{kept} of {len(verdicts)} treatments keep {limits}{', interval included' * judged}."
 
 
 def _warnings(summary: Summary) -> list[str]:
@@ -126,39 +156,18 @@ def _warnings(summary: Summary) -> list[str]:
     ]
 
 
-def _provenance(summary: Summary) -> list[tuple[str, str]]:
-    data = summary.dataset
-    rows: list[tuple[str, str]] = [("Trials", counts(summary))]
-    if data.manifest is not None:
-        rows.append(("Seed of the order", str(data.manifest.seed)))
-        rows.append(("Reproduce with", data.manifest.command_line))
-    if data.records:
-        first = min(record.started_at for record in data.records)
-        last = max(record.ended_at for record in data.records)
-        rows.append(("Measured", f"{_moment(first)} to {_moment(last)}"))
-        rows.append(
-            ("Model", _several(r.document.get("model", {}).get("name") for r in data.records))
-        )
-        rows.append(
-            ("Stack", _several(r.document.get("stack", {}).get("kind") for r in data.records))
-        )
-        rows.append(("Accelerators", _several(record.accelerators for record in data.records)))
-        parts = dict.fromkeys(part for record in data.records for part in record.versions)
-        rows += [
-            (f"Version of the {part}", _several(r.versions.get(part) for r in data.records))
-            for part in parts
+def _drifts(summary: Summary) -> list[tuple[Shown, Drift]]:
+    """Give how the metrics that people ask for first changed across the run."""
+    asked = ("ttft_ms_p50", "itl_ms_p50", "output_tokens_per_s")
+    found = []
+    for metric in summary.metrics:
+        if metric.name not in asked:
+            continue
+        series = [
+            [(r.started_at, v) for r in t.valid if (v := r.metrics.get(metric.name)) is not None]
+            for t in summary.treatments
         ]
-        keys = dict.fromkeys(key for record in data.records for key in record.host)
-        rows += [(f"Host: {key}", _several(r.host.get(key) for r in data.records)) for key in keys]
-    rows.append(("Kept in", data.store.url))
-    rows.append(("Page made by", f"llmatrix {__version__}"))
-    return [(name, text) for name, text in rows if text]
-
-
-def _several(values: Any) -> str:
-    """Give the distinct values in words, in the order of their appearance."""
-    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        told: Any = drift(series)
+        if told is not None:
+            found.append((metric, told))
+    return found

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from llmatrix.analysis.contrasts import Sample, unkeyed
 from llmatrix.analysis.differences import Cell, Leader, average, leader
-from llmatrix.analysis.replicates import Estimate, estimate, units
+from llmatrix.analysis.replicates import Estimate, estimate, keyed_units
 from llmatrix.report.shown import Shown, natural, short_paths, shown_metrics
 from llmatrix.results.dataset import Dataset
 from llmatrix.results.record import Record
@@ -29,18 +30,32 @@ class Treatment:
         """The trials whose figures can be trusted; every estimate is made of these only."""
         return tuple(record for record in self.records if record.valid)
 
-    def cell(self, metric: str) -> list[float]:
-        """Give the metric's value for each independent unit of the valid trials."""
-        values = {
-            (r.replicate.get("deployment", 0), r.replicate.get("workload", 0)): value
-            for r in self.valid
-            if (value := r.metrics.get(metric)) is not None
-        }
-        return units(values) if values else []
+    def sample(self, metric: str) -> Sample:
+        """Give the metric's value for each independent unit of the valid trials, by its key.
+
+        Treatments whose traffic was the same have units of the same keys, so that comparisons
+        are made within each unit.
+        """
+        values: dict[tuple[int, int], float] = {}
+        traffic: dict[tuple[int, int], int] = {}
+        for record in self.valid:
+            value = record.metrics.get(metric)
+            if value is not None:
+                number = (
+                    record.replicate.get("deployment", 0),
+                    record.replicate.get("workload", 0),
+                )
+                values[number], traffic[number] = value, record.traffic_seed
+        if not values:
+            return {}
+        keyed: Sample = dict(keyed_units(values, traffic))
+        one_deployment = len({deployment for deployment, _ in values}) == 1
+        # Replicates of one seed are no repetitions of ours; they must not take each other's place.
+        return unkeyed(values.values()) if one_deployment and len(keyed) < len(values) else keyed
 
     def estimate(self, metric: str) -> Estimate:
         """Estimate the metric's mean over replicates."""
-        return estimate(self.cell(metric))
+        return estimate(list(self.sample(metric).values()))
 
     def withheld(self, metric: str) -> str | None:
         """Give the first reason for which a valid trial does not tell the metric."""
@@ -87,6 +102,11 @@ class Objective:
     metric: Shown
     limit_ms: float
 
+    @property
+    def text(self) -> str:
+        """Give it in words, the limit as the user wrote it."""
+        return f"{self.metric.label} \u2264 {self.limit_ms:,.6g} ms"
+
     def judge(self, treatment: Treatment) -> Kept:
         """Hold a treatment against the limit, interval included."""
         found = treatment.estimate(self.metric.name)
@@ -115,6 +135,18 @@ class Summary:
         told = {n for r in self.dataset.records for n, v in r.metrics.items() if v is not None}
         withheld = {name for r in self.dataset.records for name in r.withheld}
         return [metric for metric in self.metrics if metric.key and metric.name in told | withheld]
+
+    @cached_property
+    def told_metrics(self) -> list[Shown]:
+        """The metrics of the short table that some treatment's valid trials tell."""
+        told = {
+            n
+            for r in self.dataset.records
+            if r.valid
+            for n, v in r.metrics.items()
+            if v is not None
+        }
+        return [metric for metric in self.key_metrics if metric.name in told]
 
     @property
     def simulated(self) -> bool:
@@ -202,8 +234,8 @@ class Summary:
             mine = tuple(treatment.levels[i] for i in factors)
             block = tuple(v for i, v in enumerate(treatment.levels) if i not in factors)
             found.setdefault(mine, {})
-            if cell := treatment.cell(metric):
-                found[mine][block] = cell
+            if sample := treatment.sample(metric):
+                found[mine][block] = sample
         measured = {key: cells for key, cells in found.items() if cells}
         common = _common(measured.values())
         return {key: [cells[block] for block in common] for key, cells in measured.items()}

@@ -88,7 +88,7 @@ def _widest(
 ) -> tuple[Table, list[str]]:
     """Make the widest table that fits, and name what it leaves out: what says least goes first."""
     metrics = summary.key_metrics
-    told = {m.name for m in metrics if any(t.cell(m.name) for t in summary.treatments)}
+    told = {m.name for m in metrics if any(t.sample(m.name) for t in summary.treatments)}
     silent = [metric.name for metric in metrics if metric.name not in told]
     wide = console.options.update(max_width=PLAIN_WIDTH)
     table = make(metrics)
@@ -108,8 +108,7 @@ def _treatment_table(summary: Summary, metrics: list[Shown]) -> Table:
         table.add_column(Text(metric.title), justify="right", overflow="fold")
     table.add_column("trials", justify="right")
     for objective in summary.objectives:
-        limit = f"{objective.metric.label} \u2264 {number(objective.limit_ms)} ms"
-        table.add_column(Text(limit), justify="center")
+        table.add_column(Text(objective.text), justify="center")
     for treatment in summary.treatments:
         levels = (WITHHELD if level is None else plain(level) for level in treatment.levels)
         figures = (estimate_text(treatment.estimate(metric.name)) for metric in metrics)

@@ -31,6 +31,8 @@ from llmatrix.errors import StoreFault, UserError
 
 IMAGE: Final = "llmatrix.dev/image"
 """Annotation of a claim: image of llmatrix by which its records were written."""
+READER: Final = "results-reader"
+"""Component label of the pods that hand records out."""
 DEFAULT_IMAGE: Final = f"ghcr.io/llmatrix/llmatrix:{__version__}"
 """The image of this version, where nobody names another."""
 _URL: Final = re.compile(r"pvc://(?P<namespace>[a-z0-9-]+)/(?P<claim>[a-z0-9.-]+)/?")
@@ -191,7 +193,7 @@ def _reader(name: str, namespace: str, claim: str, image: str) -> Object:
             "namespace": namespace,
             "labels": {
                 labels.MANAGED_BY: labels.OURS,
-                labels.COMPONENT: "results-reader",
+                labels.COMPONENT: READER,
                 labels.EXPIRES: str(int(time.time()) + _LIFETIME_S),
             },
         },

@@ -58,9 +58,10 @@ TRIALS: Final = (
     _trials("ended_at", "double", "POSIX s", "when the trial ended"),
 )
 _MEANINGS: Final = {
-    "request": ("", "number in order of schedule, from 0"),
+    "request": ("", "number, from which its prompt is made; in an open loop in order of schedule"),
     "phase": ("", "warmup, window or drain, by the scheduled time"),
-    "group": ("", "group of a shared prefix; null where there is none"),
+    "group": ("", "group of a shared prefix, or session of a conversation; null for neither"),
+    "turn": ("", "turn of a conversation, from 0; null where there is none"),
     "scheduled_s": ("s", "when it should have been sent (closed loop: when it was free to be)"),
     "sent_s": ("s", "when it was handed to the socket; null if never"),
     "first_token_s": ("s", "first event with content, at data arrival; null if none"),
@@ -71,7 +72,7 @@ _MEANINGS: Final = {
     "tpot_ms": ("ms", "(last token - first token) / (output tokens - 1); null below 2 tokens"),
     "e2e_ms": ("ms", "last token - scheduled"),
     "itl_ms": ("ms", "gaps between successive events with content, one per chunk"),
-    "prompt_tokens_asked": ("tokens", "length of the prompt that was asked for"),
+    "prompt_tokens_asked": ("tokens", "length of the prompt; null where nobody could count it"),
     "prompt_tokens": ("tokens", "as the server counted; null if it did not say"),
     "cached_tokens": ("tokens", "of the prompt, served from the prefix cache, as the server says"),
     "output_tokens_asked": ("tokens", "length of the answer that was asked for"),

@@ -17,6 +17,7 @@ from llmatrix.spec.base import (
 from llmatrix.spec.faults import sentence
 from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types, free_mapping, members, nearest
+from llmatrix.spec.recorded import READERS, Reader, RowFault
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Inliner:
     folder: Path
     problems: list[Problem]
     _read: dict[str, dict[str, str] | str] = field(default_factory=dict)
+    _rows: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def plain(self, node: Node, types: Types, path: str) -> Any:
         """Give the value of a node at a dotted path where the schema has these types."""
@@ -40,6 +42,10 @@ class Inliner:
             return inline_document(node.plain()) if isinstance(node.value, dict) else node.plain()
         if TokenizerFolder in types and isinstance(node.value, str) and node.value != "words":
             return self._tokenizer(node.value, node.place, path)
+        for model, (read, stand_in) in READERS.items():
+            if model in types and isinstance(node.value, str):
+                found = self._recorded(node.value, node.place, path, read)
+                return stand_in if found is None else found
         if not isinstance(node.value, dict):
             return node.plain()
         below, free = members(types), free_mapping(types) or ()
@@ -55,6 +61,21 @@ class Inliner:
             advice = "write the path of a tokenizer's folder, or words for a simulated server."
             self.problems.append(sentence(place, path, str(error), advice))
             return "words"  # stands in, so that the rest can still be checked
+
+    def _recorded(self, name: str, place: Place, path: str, read: Reader) -> dict[str, Any] | None:
+        key = f"{path} {name}"
+        if key not in self._rows:
+            try:
+                self._rows[key] = read(name, self.folder)
+            except RowFault as error:
+                self._rows[key] = None
+                self.problems.append(sentence(error.place, path, error.why))
+            except ValueError as error:
+                self._rows[key] = None
+                near = near_file(self.folder / name)
+                advice = f"did you mean '{PurePath(name).with_name(near)}'?" if near else None
+                self.problems.append(sentence(place, path, str(error), advice))
+        return self._rows[key]
 
     def _file(self, name: str, place: Place, path: str) -> dict[str, str]:
         if name not in self._read:

@@ -15,6 +15,7 @@ from llmatrix.spec.faults import sentence, show
 from llmatrix.spec.inline import Inliner
 from llmatrix.spec.nodes import Node
 from llmatrix.spec.paths import Types
+from llmatrix.spec.recorded import DatasetFile, TraceFile
 
 _LABEL_LENGTH: Final = 60
 _NAMED: Final = {"name", "value"}
@@ -104,7 +105,7 @@ def _labels(node: Node, written: str, types: Types) -> tuple[str, str]:
     if isinstance(node.value, (dict, list)):
         return _short(written), written
     text = _printable(node.text) or show(node.value)
-    if FileText in types and isinstance(node.value, str):
+    if isinstance(node.value, str) and not {FileText, DatasetFile, TraceFile}.isdisjoint(types):
         return _short(PurePath(text).stem or text), text
     return _short(text), text
 

@@ -2,126 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
-from llmatrix.pace import Piece, Process, gap_cv
 from llmatrix.spec.base import Section
-from llmatrix.spec.units import NonNegativeDuration, PositiveDuration, Rate
+from llmatrix.spec.loads import ClosedLoop, Load, OpenLoop, RampedLoop
+from llmatrix.spec.recorded import NamedDataset, NamedTrace
+from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
+
+__all__ = [
+    "ClosedLoop",
+    "DatasetWorkload",
+    "MultiTurnWorkload",
+    "OpenLoop",
+    "RampedLoop",
+    "RandomWorkload",
+    "SharedPrefixWorkload",
+    "TraceWorkload",
+    "Workload",
+]
 
 
-class _Arrivals(Section):
-    arrivals: Process = "poisson"
-    """How the gaps between arrivals are distributed."""
-    cv: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Burstiness of gamma arrivals: standard deviation of the gaps divided by their mean."""
-
-    @property
-    def gap_cv(self) -> float:
-        """Give the coefficient of variation that the gaps are asked to have."""
-        return gap_cv(self.arrivals, self.cv)
-
-    @model_validator(mode="after")
-    def _gamma_has_a_cv(self) -> Self:
-        if (self.arrivals == "gamma") != (self.cv is not None):
-            raise ValueError("cv goes with arrivals: gamma, and gamma needs it: 2 is bursty")
-        return self
+def _shards_meant(value: Any) -> str | None:
+    if value == "auto":
+        return "Literal"
+    return "int" if isinstance(value, (int, float)) else None
 
 
-class OpenLoop(_Arrivals):
-    """Requests arrive by a schedule, whether or not earlier ones were answered."""
-
-    rate: Rate
-    """Arrivals per second."""
-
-    @property
-    def pieces(self) -> tuple[Piece, ...]:
-        """Give how the rate goes from the window's start, before ``final_rate``: there is none."""
-        return ()
-
-    @property
-    def final_rate(self) -> float:
-        """Give the rate that stays."""
-        return self.rate
-
-
-class Segment(Section):
-    """A part of a ramp, in which the rate stays, or goes in a straight line to another."""
-
-    rate: Rate
-    """Arrivals per second at its beginning."""
-    to: Rate | None = None
-    """Arrivals per second at its end; the same as `rate` if left out."""
-    duration: PositiveDuration
-    """Seconds that it lasts."""
-
-    @property
-    def piece(self) -> Piece:
-        """Give it as a piece of a pace."""
-        return Piece(self.duration, self.rate, self.rate if self.to is None else self.to)
-
-
-class RampedLoop(_Arrivals):
-    """An open loop whose rate changes over the window."""
-
-    ramp: Annotated[tuple[Segment, ...], Field(strict=False, min_length=1)]
-    """Segments from the window's start; warm-up has the first rate, and the last one stays."""
-
-    @property
-    def pieces(self) -> tuple[Piece, ...]:
-        """Give how the rate goes from the window's start, before ``final_rate``."""
-        return tuple(segment.piece for segment in self.ramp)
-
-    @property
-    def final_rate(self) -> float:
-        """Give the rate that stays when the ramp is over."""
-        return self.pieces[-1].end
-
-
-class ClosedLoop(Section):
-    """A fixed number of requests is always in flight."""
-
-    concurrency: PositiveInt
-    """Requests in flight."""
-
-
-_LOADS: Final = {"rate": OpenLoop, "ramp": RampedLoop, "concurrency": ClosedLoop}
-
-
-def _load_meant(value: Any) -> str | None:
-    """Tell which load is meant, by its keys; None where that is not clear."""
-    if isinstance(value, tuple(_LOADS.values())):
-        return type(value).__name__
-    if not isinstance(value, Mapping):
-        return None
-    meant = [model.__name__ for key, model in _LOADS.items() if key in value]
-    return meant[0] if len(meant) == 1 else None
-
-
-Load = Annotated[
-    Annotated[OpenLoop, Tag("OpenLoop")]
-    | Annotated[RampedLoop, Tag("RampedLoop")]
-    | Annotated[ClosedLoop, Tag("ClosedLoop")],
+Shards = Annotated[
+    Annotated[int, Field(ge=1, le=64), Tag("int")] | Annotated[Literal["auto"], Tag("Literal")],
     Discriminator(
-        _load_meant,
-        custom_error_type="load",
-        custom_error_message=(
-            "must be {rate: 20} (open loop), {concurrency: 64} (closed loop) or "
-            "{ramp: [{rate: 5, to: 50, duration: 30s}]} (open loop whose rate changes)"
-        ),
+        _shards_meant,
+        custom_error_type="shards",
+        custom_error_message="must be a whole number from 1 to 64, or auto",
     ),
 ]
 
 
-class _Traffic(Section):
-    question_len: PositiveInt
-    """Tokens of the prompt that no other request shares."""
-    output_len: PositiveInt
-    """Tokens of each answer."""
-    load: Load
-    """`{rate: 20}`, `{concurrency: 64}` or `{ramp: [{rate: 5, to: 50, duration: 30s}]}`."""
+class _Sending(Section):
+    """How requests are sent, whatever they ask."""
+
     duration: PositiveDuration = 30.0
     """Seconds of the measured window."""
     warmup: NonNegativeDuration = 5.0
@@ -132,18 +53,34 @@ class _Traffic(Section):
     """Seconds after which one request counts as failed."""
     api: Literal["completions", "chat"] = "completions"
     """Which OpenAI endpoint is asked."""
+    stream: bool = True
+    """Whether answers are asked for token by token; a whole answer has no TTFT and no ITL."""
     prompt: Literal["token-ids", "text"] = "token-ids"
     """How prompts travel; endpoint pickers of the GAIE family accept text only."""
     seed: NonNegativeInt = 0
     """Chooses prompts and arrivals, together with the replicate."""
+    shards: Shards = "auto"
+    """Processes that send together; `auto`: one for each 25,000 events a second, if cores allow."""
     harness: Literal["native"] = "native"
     """The program that sends the traffic and times the answers."""
+
+    @property
+    def turns_each(self) -> int:
+        """Give how many requests one arrival brings."""
+        return 1
 
     @model_validator(mode="after")
     def _chat_takes_text(self) -> Self:
         if self.api == "chat" and self.prompt == "token-ids":
             raise ValueError("api: chat takes text, not token ids; set prompt: text as well")
         return self
+
+
+class _Loaded(_Sending):
+    """What asks for a load."""
+
+    load: Load
+    """`{rate: 20}`, `{concurrency: 64}` or `{ramp: [{rate: 5, to: 50, duration: 30s}]}`."""
 
     @model_validator(mode="after")
     def _ramp_fits(self) -> Self:
@@ -157,15 +94,39 @@ class _Traffic(Section):
         return self
 
 
+class _Traffic(_Loaded):
+    """Prompts of random tokens and a length."""
+
+    question_len: PositiveInt
+    """Tokens of the prompt that no other request shares."""
+    output_len: PositiveInt
+    """Tokens of each answer."""
+
+    @property
+    def mean_output(self) -> float:
+        """Give the mean tokens of an answer."""
+        return float(self.output_len)
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens of the longest prompt."""
+        return self.question_len
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the longest prompt and its answer together."""
+        return self.prompt_len + self.output_len
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether tokens must be counted as the model does."""
+        return self.prompt == "text"
+
+
 class RandomWorkload(_Traffic):
     """Prompts of random tokens: nothing is shared."""
 
     kind: Literal["random"]
-
-    @property
-    def prompt_len(self) -> int:
-        """Tokens of one prompt."""
-        return self.question_len
 
 
 class SharedPrefixWorkload(_Traffic):
@@ -183,4 +144,134 @@ class SharedPrefixWorkload(_Traffic):
         return self.prefix_len + self.question_len
 
 
-Workload = Annotated[RandomWorkload | SharedPrefixWorkload, Field(discriminator="kind")]
+class MultiTurnWorkload(_Traffic):
+    """Conversations: each turn repeats what was said before; load counts sessions."""
+
+    kind: Literal["multi-turn"]
+    turns: Annotated[int, Field(ge=2, le=1000)]
+    """Requests of a session, one after another."""
+    think_time: NonNegativeDuration = 0.0
+    """Mean seconds from the end of an answer to the next question."""
+    think_cv: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Coefficient of variation of the time to think: 0 always the same, 1 exponential."""
+    history: Literal["made", "received"] = "made"
+    """Answers in later turns: made, of exact length, or what the server answered (text only)."""
+
+    @property
+    def turns_each(self) -> int:
+        """Give how many requests one arrival brings."""
+        return self.turns
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens of the last turn's prompt."""
+        return self.turns * self.question_len + (self.turns - 1) * self.output_len
+
+    @model_validator(mode="after")
+    def _received_is_text(self) -> Self:
+        if self.history == "received" and self.prompt == "token-ids":
+            raise ValueError("history: received repeats text, not token ids; set prompt: text")
+        return self
+
+
+class DatasetWorkload(_Loaded):
+    """Recorded prompts."""
+
+    kind: Literal["dataset"]
+    dataset: NamedDataset
+    """File of prompts: JSON Lines with `prompt` or `messages`, or the ShareGPT form."""
+    output_len: PositiveInt | None = None
+    """Tokens of each answer whose row has no `output_len`; left out, recorded answers count."""
+    prompt: Literal["text"] = "text"
+    """Recorded prompts travel as text."""
+
+    @property
+    def mean_output(self) -> float:
+        """Give about the mean tokens of an answer."""
+        return self.dataset.mean_output or float(self.output_len or 0)
+
+    @property
+    def prompt_len(self) -> int:
+        """Words of the longest prompt."""
+        return self.dataset.longest
+
+    @property
+    def most_tokens(self) -> int:
+        """Words of the longest prompt and the longest answer together; about their tokens."""
+        return self.dataset.longest + max(self.dataset.longest_output, self.output_len or 0)
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether tokens must be counted as the model does."""
+        return self.dataset.counted and self.output_len is None
+
+    @model_validator(mode="after")
+    def _answers_have_a_length(self) -> Self:
+        if self.output_len is None and self.dataset.bare is not None:
+            raise ValueError(
+                f"output_len is missing: line {self.dataset.bare} of the dataset says neither how "
+                "long its answer is to be nor what was answered"
+            )
+        if self.api == "completions" and self.dataset.chat is not None:
+            raise ValueError(
+                f"line {self.dataset.chat} of the dataset has several messages; set api: chat"
+            )
+        return self
+
+
+class TraceWorkload(_Sending):
+    """Recorded arrivals, replayed: when requests came, and how long prompts and answers were."""
+
+    kind: Literal["trace"]
+    trace: NamedTrace
+    """File of arrivals: JSON Lines or CSV with `timestamp`, `input_length`, `output_length`."""
+    unit: Literal["s", "ms"] = "s"
+    """Of timestamps that are numbers; Mooncake's are in ms."""
+    speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """How many times as fast as recorded: at 2, gaps are half as long."""
+
+    @property
+    def lasts(self) -> float:
+        """Give the seconds that the replay takes."""
+        return self.trace.lasts * (1e-3 if self.unit == "ms" else 1.0) / self.speed
+
+    @property
+    def mean_rate(self) -> float:
+        """Give the mean arrivals per second of the replay."""
+        return self.trace.rows / self.lasts if self.lasts else float(self.trace.rows)
+
+    @property
+    def mean_output(self) -> float:
+        """Give the mean tokens of an answer."""
+        return self.trace.mean_output
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens of the longest prompt, at most."""
+        return self.trace.longest - 1
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the longest prompt and its answer together."""
+        return self.trace.longest
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether tokens must be counted as the model does."""
+        return self.prompt == "text"
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        needed = self.warmup + self.duration
+        if self.lasts < needed:
+            raise ValueError(
+                f"the trace lasts {self.lasts:.4g} s at speed {self.speed:g}, and warm-up and "
+                f"window {needed:g} s; lower duration, warmup or speed"
+            )
+        return self
+
+
+Workload = Annotated[
+    RandomWorkload | SharedPrefixWorkload | MultiTurnWorkload | DatasetWorkload | TraceWorkload,
+    Field(discriminator="kind"),
+]

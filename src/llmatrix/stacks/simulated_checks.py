@@ -36,8 +36,7 @@ def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
     except (presets.UnknownPreset, latency.DoesNotFit) as error:
         raise UserError(f"stack: {error}") from error
     kv_tokens = engine.kv_cache_tokens or fits
-    workload = treatment.workload
-    needed = workload.prompt_len + workload.output_len
+    needed = treatment.workload.most_tokens
     for name, limit in (("max_model_len", engine.max_model_len), ("kv_cache_tokens", kv_tokens)):
         if needed > limit:
             raise UserError(

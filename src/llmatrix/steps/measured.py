@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -13,8 +14,21 @@ from pydantic.dataclasses import dataclass
 from llmatrix.analysis.checks import Check
 from llmatrix.harness.protocol import Measurement
 from llmatrix.plan.trial import Trial
-from llmatrix.spec.workloads import ClosedLoop
+from llmatrix.spec.workloads import (
+    ClosedLoop,
+    DatasetWorkload,
+    MultiTurnWorkload,
+    TraceWorkload,
+    Workload,
+)
 from llmatrix.stacks.protocol import Hygiene
+
+if TYPE_CHECKING:
+    from llmatrix.analysis.metrics import Summary
+    from llmatrix.analysis.strain import Strain
+    from llmatrix.analysis.validity import Asked
+
+_OF_STREAMS: Final = ("ttft_", "itl_", "tpot_", "output_tokens_per_s_per_user")
 
 
 @dataclass(frozen=True)
@@ -64,21 +78,15 @@ def judge(
     window_s, stack = measurement.window_s, trial.treatment.stack
     summary = metrics.summarise(requests, window_s=window_s, accelerators=stack.accelerators)
     workload = trial.treatment.workload
-    load = workload.load
+    if not workload.stream:
+        summary = _withhold_times(summary)
     checks = validity.judge(
         requests,
         window_s=window_s,
-        asked=validity.Asked(
-            rate=None if isinstance(load, ClosedLoop) else load.final_rate,
-            arrivals="poisson" if isinstance(load, ClosedLoop) else load.arrivals,
-            concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
-            cv=None if isinstance(load, ClosedLoop) else load.cv,
-            ramp=() if isinstance(load, ClosedLoop) else load.pieces,
-            api=workload.api,
-        ),
+        asked=_asked(workload, measurement),
         observed=validity.Observed(
             loop_lag_ms_p99=measurement.loop_lag_ms_p99,
-            client_cpu=measurement.client_cpu,
+            strain=_strain(measurement),
             connections_opened=measurement.connections_opened,
             cache_clean=hygiene.clean,
             cache_detail=hygiene.detail,
@@ -94,4 +102,61 @@ def judge(
         withheld=summary.withheld,
         checks=checks,
         notes=measurement.notes,
+    )
+
+
+def _asked(workload: Workload, measurement: Measurement) -> Asked:
+    """Say what the checks hold the traffic against."""
+    from llmatrix.analysis.validity import Asked  # noqa: PLC0415 - costs 0.1 s
+
+    received = isinstance(workload, MultiTurnWorkload) and workload.history == "received"
+    exact = not received and not isinstance(workload, DatasetWorkload)
+    if isinstance(workload, TraceWorkload):
+        return Asked(replayed=measurement.asked_in_window or 0, api=workload.api)
+    load = workload.load
+    if isinstance(load, ClosedLoop):
+        return Asked(
+            concurrency=load.concurrency,
+            api=workload.api,
+            turns=workload.turns_each,
+            exact=exact,
+        )
+    return Asked(
+        rate=load.final_rate,
+        arrivals=load.arrivals,
+        cv=load.cv,
+        ramp=load.pieces,
+        api=workload.api,
+        turns=workload.turns_each,
+        exact=exact,
+    )
+
+
+def _strain(measurement: Measurement) -> Strain:
+    """Give the worst that any sender saw."""
+    from llmatrix.analysis.strain import Strain  # noqa: PLC0415 - costs 0.1 s
+
+    def worst(name: str) -> float | None:
+        known = [getattr(sender, name) for sender in measurement.senders]
+        return max((value for value in known if value is not None), default=None)
+
+    cores = [sender.cores for sender in measurement.senders if sender.cores is not None]
+    return Strain(
+        cpu=measurement.client_cpu,
+        cpu_wait=worst("cpu_wait"),
+        steal=worst("steal"),
+        throttled=worst("throttled"),
+        cores=min(cores, default=None),
+        shards=max(1, len(measurement.senders)),
+    )
+
+
+def _withhold_times(summary: Summary) -> Summary:
+    """Withhold what only a streamed answer has: its parts have no times of their own."""
+    gone = [name for name in summary.metrics if name.startswith(_OF_STREAMS)]
+    why = "workload.stream is false: a whole answer has no first token and no gaps"
+    return replace(
+        summary,
+        metrics=summary.metrics | dict.fromkeys(gone),
+        withheld=summary.withheld | dict.fromkeys(gone, why),
     )

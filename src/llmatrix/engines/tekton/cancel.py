@@ -36,6 +36,7 @@ from llmatrix.engines.tekton.sites import (
     unused_definitions,
 )
 from llmatrix.errors import Stopped
+from llmatrix.results.claim import READER
 
 FINALLY_S: Final = 25.0
 """How long the ``finally`` tasks are waited for before we take the sites down ourselves."""
@@ -43,8 +44,6 @@ PATIENCE_S: Final = 120.0
 """How long all of it may take."""
 _EVERY_S: Final = 0.5
 CANCEL: Final = "CancelledRunFinally"
-READER: Final = "results-reader"
-"""Component of the pods of ``results.claim``."""
 Stop = threading.Event
 
 
@@ -100,15 +99,10 @@ def cancel(
     selection = of_experiment(experiment)
     ending = Ending()
     runs = [read_lane(each) for each in cluster.find(PIPELINE_RUN, home, selection)]
-    end_runs(cluster, home, runs, selection, ending, say=say, stop=stop)
+    if not end_runs(cluster, home, runs, selection, ending, say=say, stop=stop):
+        _take_down(cluster, home, experiment, Ending(), _Limits(give_up, say, stop))
     _wait_for_pods(cluster, home, experiment, give_up, say, stop)
-    found = find_sites(cluster, home, {labels.EXPERIMENT: label_value(experiment)})
-    ending.unseen += found.unseen
-    if found.sites:
-        ending.sites += [site.name for site in found.sites]
-        say(f"taking down what still stands: {', '.join(ending.sites)}")
-        pieces = [piece for site in found.sites for piece in site.pieces]
-        ending.left += remove(cluster, pieces, _until(give_up), stop=stop)
+    _take_down(cluster, home, experiment, ending, _Limits(give_up, say, stop))
     begun = [run for run in runs if run.phase is not Phase.PENDING]
     if begun and not keep_runs:
         say(f"removing {_counted(len(begun))}")
@@ -117,6 +111,27 @@ def cancel(
         ending.left += remove(cluster, begun_with, _until(give_up), stop=stop)
     ending.claims += _claims(cluster, home, selection)
     return ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    give_up: float
+    say: Say
+    stop: Stop
+
+
+def _take_down(
+    cluster: Cluster, home: str, experiment: str, ending: Ending, limits: _Limits
+) -> None:
+    """Take down the sites that stand."""
+    found = find_sites(cluster, home, {labels.EXPERIMENT: label_value(experiment)})
+    ending.unseen += found.unseen
+    if not found.sites:
+        return
+    ending.sites += [site.name for site in found.sites]
+    limits.say(f"taking down what still stands: {', '.join(ending.sites)}")
+    pieces = [piece for site in found.sites for piece in site.pieces]
+    ending.left += remove(cluster, pieces, _until(limits.give_up), stop=limits.stop)
 
 
 def end_runs(
@@ -128,10 +143,13 @@ def end_runs(
     *,
     say: Say,
     stop: Stop,
-) -> None:
+) -> bool:
     """Drop the PipelineRuns that have not begun, tell the others to end, and wait for them.
 
     The waiting ones go first, lest the end of one lets the next begin.
+
+    Returns:
+        Whether all have ended; if not, what they left stands.
 
     Raises:
         Stopped: ``stop`` was set meanwhile.
@@ -144,7 +162,7 @@ def end_runs(
         ending.left += left
         ending.dropped += len(waiting) - len(left)
     if not live:
-        return
+        return True
     told: set[str] = set()
     give_up = time.monotonic() + FINALLY_S
     say(f"ending {_counted(len(live))}; waiting for the sites to be taken down")
@@ -160,8 +178,9 @@ def end_runs(
             going = {r.name for r in read if r.phase in (Phase.WAITING, Phase.RUNNING)}
             _tell(cluster, home, going, told, ending)
             if not going:
-                return
+                return True
     say(f"the runs have not ended within {FINALLY_S:g} s; going on without them")
+    return False
 
 
 def _ours(document: Object, runs: Sequence[LaneRun]) -> bool:

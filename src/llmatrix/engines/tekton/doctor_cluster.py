@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -94,10 +95,9 @@ def _flags(asked: Asked, found: facts.Tekton) -> Iterator[Answer]:
 def flag(asked: Asked, name: str, value: str) -> str:
     """Write the command that sets a feature flag of Tekton."""
     if asked.openshift:
-        return (
-            f"oc patch tektonconfig config --type merge -p "
-            f'\'{{"spec":{{"pipeline":{{"{name}":{value}}}}}}}\''
-        )
+        typed = value == "true" if value in {"true", "false"} else value
+        change = json.dumps({"spec": {"pipeline": {name: typed}}}, separators=(",", ":"))
+        return f"oc patch tektonconfig config --type merge -p '{change}'"
     where = asked.tekton.namespace if asked.tekton else facts.TEKTON_NAMESPACES[0]
     return (
         f"kubectl patch configmap feature-flags -n {where} --type merge -p "

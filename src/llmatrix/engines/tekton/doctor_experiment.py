@@ -221,8 +221,8 @@ def room_for(
         fit = facts.room(free, each) // pods
         yield warning(
             about,
-            f"run.parallelism is {parallelism}; {fit} deployments of {shape} fit now, the others "
-            f"wait",
+            f"run.parallelism is {parallelism}; of deployments of {shape}, {fit} fit now, and the "
+            f"others wait",
         )
     else:
         yield ok(about, f"enough free for {parallelism} × {shape}")

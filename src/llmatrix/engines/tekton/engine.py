@@ -191,6 +191,7 @@ class _Run:
             started = {each["metadata"]["name"] for each in pipeline_runs(target)} - before
             self._follow(started)
         self._give_up_on(self._missing())
+        self.collector.close()  # a claim stays as long as a pod uses it
         leave(target.cluster, target.settings, target.experiment, self.tell)
 
     def _missing(self) -> list[Trial]:

@@ -11,12 +11,13 @@ from typing import Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, Object
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.reading import ended
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.sites import Piece, find_sites, remove, unused_definitions
+from llmatrix.results.claim import READER
 from llmatrix.steps.events import Warned, Watch
 
 _PATIENCE_S: Final = 90.0
@@ -37,6 +38,8 @@ def leave(cluster: Cluster, settings: Settings, experiment: str, tell: Watch) ->
     left = remove(cluster, sites, _PATIENCE_S, stop=stop)
     runs = cluster.find(PIPELINE_RUN, home, of_experiment(experiment))
     carried = [Piece.of(PIPELINE_RUN, each) for each in runs if ended(each)]
+    readers = {**of_experiment(experiment), labels.COMPONENT: READER}
+    carried += [Piece.of(POD, each) for each in cluster.find(POD, home, readers)]
     carried += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
     left += remove(cluster, carried, _PATIENCE_S, stop=stop)
     left += remove(cluster, unused_definitions(cluster, home), _PATIENCE_S, stop=stop)

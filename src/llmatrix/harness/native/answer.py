@@ -7,32 +7,46 @@ from typing import Any, Final
 
 import orjson
 
+from llmatrix.harness.native.forms import Prompt
 from llmatrix.harness.native.schedule import Phase
 from llmatrix.harness.native.sse import Event
 
 DETAIL_CHARS: Final = 300
 _DONE: Final = b"[DONE]"
+_NOTHING: Final = Prompt([], None, 0)
 
 
 class Exchange:
     """A request on its way. Times are monotonic nanoseconds; None means it did not happen.
 
     Attributes:
-        stamps: arrival of each event with content.
+        number: what its prompt is made from; one of the whole workload.
+        place: how many requests of its shard fell due before it.
+        group: of a shared prefix, or the session of a turn; None where there is neither.
+        turn: of a conversation, from 0; None where there is none.
+        slot: of a closed loop; None in an open one.
+        prompt_asked, output_asked: tokens asked for; None where nobody could count them.
+        stamps: arrival of each event with content; of an answer that is not streamed, of its end.
         finished: whether the server said that the answer is complete (``[DONE]``, a finish
             reason, or the final usage).
+        done: whether ``[DONE]`` came, after which nothing may.
+        words: what the answer said, part by part; None unless the next turn repeats it.
     """
 
     __slots__ = (
         "cached_tokens",
         "detail",
+        "done",
         "end",
         "error",
         "finished",
         "group",
         "number",
+        "output_asked",
         "output_tokens",
         "phase",
+        "place",
+        "prompt_asked",
         "prompt_tokens",
         "resent",
         "scheduled",
@@ -41,16 +55,30 @@ class Exchange:
         "slot",
         "stamps",
         "status",
+        "turn",
+        "words",
     )
 
     def __init__(
-        self, number: int, phase: Phase, group: int | None, scheduled: int, slot: int | None
+        self,
+        number: int,
+        phase: Phase,
+        scheduled: int,
+        *,
+        place: int = 0,
+        slot: int | None = None,
+        asks: Prompt = _NOTHING,
     ) -> None:
         self.number = number
+        self.place = place
         self.phase = phase
-        self.group = group
+        self.group = asks.group
+        self.turn = asks.turn
         self.scheduled = scheduled
         self.slot = slot
+        self.prompt_asked = asks.prompt_tokens
+        self.output_asked = asks.output_tokens
+        self.words: list[str] | None = None
         self.sent: int | None = None
         self.stamps = array("q")
         self.end: int | None = None
@@ -62,6 +90,7 @@ class Exchange:
         self.cached_tokens: int | None = None
         self.output_tokens: int | None = None
         self.finished = False
+        self.done = False
         self.resent = False
 
     def fail(self, error: str, detail: str) -> None:
@@ -74,7 +103,7 @@ class Exchange:
         """Read one event of the answer that arrived at ``now``."""
         data = event.data
         if data == _DONE:
-            self.finished = True
+            self.finished = self.done = True
             return
         try:
             document = orjson.loads(data)
@@ -89,12 +118,44 @@ class Exchange:
             return
         choices = document.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            if has_content(choices[0]):
-                self.stamps.append(now)
-            if choices[0].get("finish_reason"):
-                self.finished = True
+            self._part(choices[0], now)
         if usage := document.get("usage"):
             self._usage(usage, final=not choices)
+
+    def _part(self, choice: dict[str, Any], now: int) -> None:
+        """Take a part of the answer that arrived at ``now``."""
+        if has_content(choice):
+            if self.done:
+                self.fail("stream", f"content came after [DONE]: {said(choice)}")
+                return
+            self.stamps.append(now)
+            if self.words is not None:
+                self.words.append(said(choice))
+        if choice.get("finish_reason"):
+            self.finished = True
+
+    def take_whole(self, body: bytes, now: int) -> None:
+        """Read an answer that is not streamed, whose last byte arrived at ``now``."""
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            self.fail("protocol", f"the answer is not JSON: {text(body)}")
+            return
+        choices = document.get("choices") if isinstance(document, dict) else None
+        if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+            self.fail("protocol", f"the answer is no completion: {text(body)}")
+            return
+        if document.get("error"):
+            self.fail("http", error_message(document))
+            return
+        message = choices[0].get("message")
+        choice = {**choices[0], "delta": message} if isinstance(message, dict) else choices[0]
+        if has_content(choice):
+            self.stamps.append(now)
+            if self.words is not None:
+                self.words.append(said(choice))
+        self.finished = True
+        self._usage(document.get("usage"), final=True)
 
     def _usage(self, usage: Any, *, final: bool) -> None:
         """Take the counts; servers may repeat them in every event, so the last ones stand."""
@@ -128,6 +189,13 @@ def has_content(choice: dict[str, Any]) -> bool:
         or delta.get("reasoning")
         or delta.get("tool_calls")
     )
+
+
+def said(choice: dict[str, Any]) -> str:
+    """Give the text of a part of an answer, as the next turn repeats it: no reasoning."""
+    delta = choice.get("delta")
+    words = choice.get("text") or (delta.get("content") if isinstance(delta, dict) else "")
+    return words if isinstance(words, str) else ""
 
 
 def error_message(document: dict[str, Any]) -> str:

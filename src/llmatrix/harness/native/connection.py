@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import httptools
 
 from llmatrix.harness.native.answer import Exchange, one_line, text
-from llmatrix.harness.native.sse import EventParser, EventTooLargeError
+from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 SERVER_HEADERS: Final = frozenset(
     {
@@ -50,13 +50,21 @@ class Connection(asyncio.Protocol):
     second, and that is closed before any byte of an answer, was never read: the server had let the
     connection go while the request was on its way. It is sent again, once, on a new connection.
 
+    Args:
+        owner: who lends it out.
+        loop: where it runs.
+        stream: whether answers are asked for as streams of events; else each is one document.
+
     Attributes:
         dropped: whether the server closed this connection right after an answer, although that
             answer's head did not say so (llama.cpp's server does, after each stream).
     """
 
-    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, owner: Owner, loop: asyncio.AbstractEventLoop, *, stream: bool = True
+    ) -> None:
         self._owner = owner
+        self._stream = stream
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -168,9 +176,7 @@ class Connection(asyncio.Protocol):
             return
         if self._encoding not in {b"", b"identity"}:
             exchange.fail("protocol", f"the answer is encoded ({text(self._encoding)}), unasked")
-        elif b"json" in self._type or b"html" in self._type:
-            self._events = None
-        else:
+        elif self._stream and b"json" not in self._type and b"html" not in self._type:
             self._events = EventParser()
 
     def on_body(self, body: bytes) -> None:
@@ -178,7 +184,8 @@ class Connection(asyncio.Protocol):
         if exchange is None or self._complete or exchange.error is not None:
             return
         if self._events is None:
-            self._body += body[: MAX_ERROR_BODY - len(self._body)]
+            whole = not self._stream and exchange.status == _OK
+            self._body += body[: (MAX_EVENT_BYTES if whole else MAX_ERROR_BODY) - len(self._body)]
             return
         try:
             for event in self._events.feed(body):
@@ -204,6 +211,11 @@ class Connection(asyncio.Protocol):
             return
         if exchange.status != _OK:
             exchange.fail("http", self._http_detail(exchange.status))
+        elif not self._stream:
+            if cut:
+                exchange.fail("stream", unfinished)
+            else:
+                exchange.take_whole(bytes(self._body), self._now)
         elif self._events is None:
             first = text(bytes(self._body)).partition("\n")[0]
             exchange.fail("protocol", f"the answer is no stream of events: {first}")

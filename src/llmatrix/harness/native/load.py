@@ -13,9 +13,11 @@ from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.bodies import Bodies
 from llmatrix.harness.native.connection import Connection
+from llmatrix.harness.native.conversations import Conversations
 from llmatrix.harness.native.orders import Orders
 from llmatrix.harness.native.pool import Pool
-from llmatrix.harness.native.schedule import arrivals, phase_at, ramp
+from llmatrix.harness.native.schedule import phase_at, ramp, share, think
+from llmatrix.harness.native.spool import Spool
 
 OUTAGE_S: Final = 5.0
 _OUTAGE_REQUESTS: Final = 3
@@ -36,50 +38,67 @@ class Counts:
 class Load:
     """One run of a workload over a pool of connections; owner of both ends of every exchange.
 
-    Open loop: requests are sent at their scheduled times. Closed loop: a slot's next request is
-    scheduled for the moment at which its answer before ended; after one that failed, 0.1 s after
-    its own schedule at the soonest, so that a dead server is not hammered.
+    What arrives in an open loop, and takes up a slot of a closed one, is a session; it has one
+    request, or one after another as turns. Open loop: sessions begin at their scheduled times.
+    Closed loop: a slot's next session is scheduled for the moment at which its session before
+    ended; after one that failed, 0.1 s after that request's own schedule at the soonest, so that a
+    dead server is not hammered. A turn is scheduled for the end of the one before and the time to
+    think; a turn that fails is its session's last.
 
     The load goes on during the drain until every request of the window has ended, so that the
     window's last answers come from a server as busy as before.
+
+    Attributes:
+        answered: set once every request of the window has ended.
+        due: offsets, in seconds, and numbers of the sessions that an open loop is to send; a
+            closed one has none.
     """
 
-    def __init__(self, orders: Orders, bodies: Bodies) -> None:
-        self.exchanges: list[Exchange] = []
+    def __init__(
+        self, orders: Orders, bodies: Bodies, due: Iterator[tuple[int, float]], spool: Spool
+    ) -> None:
         self.counts = Counts()
         self.outage: str | None = None
+        self.in_window = 0
+        self.answered = asyncio.Event()
         self._orders = orders
         self._bodies = bodies
+        self._due = due
+        self._spool = spool
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop)
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._zero = 0
+        self._places = 0
+        self._sessions = 0
         self._open_window = 0
         self._outage_since: int | None = None
         self._outage_count = 0
         self._active: dict[Exchange, Connection | None] = {}
-        self._due: Iterator[float] = iter(())
         self._parts: dict[Exchange, Sequence[bytes]] = {}
+        source = bodies.source
+        self._talk = source if isinstance(source, Conversations) else None
 
     def offset(self) -> float:
         """Give the seconds since the first request's schedule."""
         return (time.monotonic_ns() - self._zero) / 1e9
 
     async def run(self, pool: Pool, zero: int, tick: Callable[[], None]) -> None:
-        """Send the workload, whose zero is ``zero`` (monotonic ns), to its end.
+        """Send the workload until ``end`` or the end of the drain.
 
-        Afterwards ``exchanges`` holds every request, each ended, and ``outage`` says why the run
-        ended early, if it did. ``tick`` is called about 20 times a second.
+        ``zero`` (monotonic ns) is the moment of the first request. Afterwards every request has
+        ended and is in the spool, and ``outage`` says why the run ended early, if it did. ``tick``
+        is called about 20 times a second.
         """
         self._pool = pool
         self._zero = zero
         orders = self._orders
         if orders.concurrency is None:
-            self._due = arrivals(orders.pace, orders.gap_cv, orders.seed)
-            self._arrive(zero + round(next(self._due) * 1e9))
+            self._arrive_next()
         else:
-            for slot, due in enumerate(ramp(orders.concurrency, orders.warmup)):
-                self._at(zero + round(due * 1e9), slot)
+            slots = iter(ramp(orders.concurrency, orders.warmup))
+            for slot, due in share(slots, orders.shard, orders.shards):
+                self._at(zero + round(due * 1e9), partial(self._begin, slot))
         while not self._over.done():
             await asyncio.wait([self._over], timeout=_BEAT_S)
             self._judge_end()
@@ -88,37 +107,59 @@ class Load:
         for exchange in list(self._active):
             self._give_up(exchange)
 
-    def _judge_end(self) -> None:
-        now, (_, end) = self.offset(), self._orders.window
-        over = now >= end and (not self._open_window or now >= end + self._orders.drain)
-        if over and not self._over.done():
+    def end(self) -> None:
+        """End the run: what is still open is given up."""
+        if not self._over.done():
             self._over.set_result(None)
 
-    def _arrive(self, due: int) -> None:
-        """Send every request of the open loop that is due; wait for the next one."""
+    def _judge_end(self) -> None:
+        now, (_, end) = self.offset(), self._orders.window
+        if now >= end and not self._open_window:
+            self.answered.set()
+        if now >= end + self._orders.drain:
+            self.end()
+
+    def _arrive_next(self) -> None:
+        session, due = next(self._due, (-1, 0.0))
+        if session >= 0:
+            self._arrive(session, self._zero + round(due * 1e9))
+
+    def _arrive(self, session: int, due: int) -> None:
+        """Begin every session of the open loop that is due; wait for the next one."""
         while not self._over.done():
             if due > time.monotonic_ns():
-                self._alarm.at(due, partial(self._arrive, due))
+                self._alarm.at(due, partial(self._arrive, session, due))
                 return
-            self._dispatch(due, None)
-            due = self._zero + round(next(self._due) * 1e9)
+            self._dispatch(due, session * self._orders.turns, None)
+            session, offset = next(self._due, (-1, 0.0))
+            if session < 0:
+                return
+            due = self._zero + round(offset * 1e9)
 
-    def _at(self, due: int, slot: int) -> None:
-        """Send the next request of a closed loop's slot when it is due."""
+    def _at(self, due: int, send: Callable[[int], None]) -> None:
+        """Send something when it is due: now, if it is."""
         if due > time.monotonic_ns():
-            self._alarm.at(due, partial(self._at, due, slot))
+            self._alarm.at(due, partial(self._at, due, send))
         elif not self._over.done():
-            self._dispatch(due, slot)
+            send(due)
 
-    def _dispatch(self, due: int, slot: int | None) -> None:
-        number = len(self.exchanges)
+    def _begin(self, slot: int, due: int) -> None:
+        """Begin the next session of a closed loop's slot."""
+        session = self._sessions * self._orders.shards + self._orders.shard
+        self._sessions += 1
+        self._dispatch(due, session * self._orders.turns, slot)
+
+    def _dispatch(self, due: int, number: int, slot: int | None) -> None:
         phase = phase_at((due - self._zero) / 1e9, self._orders.window)
-        group, parts = self._bodies.parts(number)
-        exchange = Exchange(number, phase, group, due, slot)
-        self.exchanges.append(exchange)
+        parts, prompt = self._bodies.body(number)
+        exchange = Exchange(number, phase, due, place=self._places, slot=slot, asks=prompt)
+        if self._orders.history == "received":
+            exchange.words = []
+        self._places += 1
         self._active[exchange] = None
         self._parts[exchange] = parts
         self._open_window += phase == "window"
+        self.in_window += phase == "window"
         self._pool.lend(exchange)
 
     def serve(self, connection: Connection, exchange: Exchange) -> None:
@@ -144,7 +185,7 @@ class Load:
         self._pool.lost(connection)
 
     def ended(self, exchange: Exchange) -> None:
-        """Count an exchange that ended; a closed loop goes on with the next."""
+        """Count an exchange that ended; its session goes on, or its slot with the next."""
         if exchange.end is None:
             exchange.end = time.monotonic_ns()
         self._active.pop(exchange, None)
@@ -152,10 +193,28 @@ class Load:
         self._open_window -= exchange.phase == "window"
         self.counts.done += exchange.error is None
         self.counts.failed += exchange.error is not None
+        self._spool.add(exchange)
         self._watch_outage(exchange)
-        if exchange.slot is not None and not self._over.done():
+        if self._over.done() or self._goes_on(exchange, exchange.end):
+            return
+        if exchange.slot is not None:
             earliest = exchange.scheduled + (_RETRY_NS if exchange.error else 0)
-            self._at(max(exchange.end, earliest), exchange.slot)
+            self._at(max(exchange.end, earliest), partial(self._begin, exchange.slot))
+
+    def _goes_on(self, exchange: Exchange, end: int) -> bool:
+        """Schedule the next turn of a session, if there is one."""
+        session, orders = exchange.group, self._orders
+        if self._talk is None or session is None or exchange.turn is None:
+            return False
+        if exchange.error is not None or exchange.turn + 1 == orders.turns:
+            self._talk.forget(session)
+            return False
+        if exchange.words is not None:
+            self._talk.received(session, "".join(exchange.words))
+        seconds = think(orders.seed, session, exchange.turn, orders.think_time, orders.think_cv)
+        number, slot = exchange.number + 1, exchange.slot
+        self._at(end + round(seconds * 1e9), lambda due: self._dispatch(due, number, slot))
+        return True
 
     def _watch_outage(self, exchange: Exchange) -> None:
         """End the run when for 5 s requests met nothing but failing connections."""

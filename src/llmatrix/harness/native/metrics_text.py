@@ -24,20 +24,19 @@ _DROPPED: Final = ("_bucket", "_created")
 Row = tuple[float, str, str, str, float]
 
 
-def rows(scrapes: Iterable[Scrape], zero: int) -> tuple[list[Row], str | None]:
-    """Read every scrape; give the rows, and the last complaint about text that is no metrics."""
-    found: list[Row] = []
-    complaint = None
+def rows(scrapes: Iterable[Scrape], zero: int, complaints: dict[str, str]) -> Iterator[Row]:
+    """Read every scrape; ``complaints`` gets a sentence by server for text that is no metrics."""
     for scrape in scrapes:
         at = (scrape.at - zero) / 1e9
         try:
-            found += [
+            found = [
                 (at, scrape.server, sample.name, _labels(sample.labels), float(sample.value))
                 for sample in _samples(scrape.text)
             ]
         except (ValueError, KeyError, IndexError) as error:
-            complaint = f"metrics of {scrape.server} could not be read: {error}"
-    return found, complaint
+            complaints[scrape.server] = f"metrics of {scrape.server} could not be read: {error}"
+        else:
+            yield from found
 
 
 def _samples(text: bytes) -> Iterator[Any]:

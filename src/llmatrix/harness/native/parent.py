@@ -1,38 +1,42 @@
-"""The native harness as its caller sees it: a child process is told what to send, and watched."""
+"""The native harness as its caller sees it: child processes are told what to send, and watched."""
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
-import subprocess
-import sys
-import tempfile
+import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from llmatrix.errors import FailureClass, StepFailure, Stopped, UserError
+from llmatrix.errors import FailureClass, StepFailure, UserError
 from llmatrix.harness.native.bodies import address
-from llmatrix.harness.native.orders import FAILURE, PROGRESS, Orders
-from llmatrix.harness.protocol import Job, Measurement, Progress
+from llmatrix.harness.native.orders import Orders, Recorded
+from llmatrix.harness.native.probe import cores
+from llmatrix.harness.native.sharding import shards
+from llmatrix.harness.native.shards import Following, Outcome, started
+from llmatrix.harness.protocol import Job, Measurement, Progress, Sender
 from llmatrix.spec.base import TokenizerFolder
-from llmatrix.spec.experiment import Treatment
-from llmatrix.spec.workloads import ClosedLoop, SharedPrefixWorkload
+from llmatrix.spec.experiment import Model, Treatment
+from llmatrix.spec.recorded import RecordedFile
+from llmatrix.spec.workloads import (
+    ClosedLoop,
+    DatasetWorkload,
+    MultiTurnWorkload,
+    SharedPrefixWorkload,
+    TraceWorkload,
+    Workload,
+)
 
-_POLL_S: Final = 0.1
-_SLACK_S: Final = 120.0
-_LOG_BYTES: Final = 8192
 _KEY_CHARS: Final = range(0x21, 0x7F)
+_SENDER: Final = tuple(Sender.__dataclass_fields__)
 
 
 class NativeHarness:
-    """Sends a workload from one lean child process over kept-alive HTTP/1.1 connections."""
+    """Sends a workload from lean child processes over kept-alive HTTP/1.1 connections."""
 
     name: ClassVar[str] = "native"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def preflight(self, treatment: Treatment) -> None:
         """Load the model's tokenizer, if it names one: a wrong one must not cost a deployment."""
@@ -57,26 +61,39 @@ class NativeHarness:
         Raises:
             StepFailure: USER where the job cannot be sent at all; SERVER where nothing but failing
                 connections was met for 5 s (the rows are written all the same); WORKLOAD where
-                the child broke.
-            Stopped: ``stop`` was set meanwhile; the child has ended.
+                a child broke.
+            Stopped: ``stop`` was set meanwhile; the children have ended.
         """
         orders = orders_of(job)
-        with tempfile.TemporaryFile() as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "llmatrix.harness.native.child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-            try:
-                return _follow(child, orders, progress, stop, log)
-            finally:
-                child.kill()
-                child.wait()
-                for pipe in (child.stdin, child.stdout):
-                    if pipe is not None:
-                        pipe.close()
+        try:
+            with started(orders) as children:
+                outcome = Following(children, orders, progress).outcome(stop)
+        finally:
+            shutil.rmtree(orders.spool(0).parent, ignore_errors=True)
+        return _measurement(orders, outcome)
+
+
+def _measurement(orders: Orders, outcome: Outcome) -> Measurement:
+    """Put together what the shards told: the worst lag, the busiest, all connections."""
+    figures = outcome.figures
+    opened = _known(figures, "connections_opened")
+    notes = list(outcome.notes)
+    if orders.shards > 1:
+        notes.append(f"sent by {orders.shards} processes")
+    return Measurement(
+        window_s=orders.window,
+        started_at=outcome.started_at,
+        loop_lag_ms_p99=max(_known(figures, "loop_lag_ms_p99"), default=None),
+        client_cpu=max(_known(figures, "cpu"), default=None),
+        connections_opened=sum(opened) if opened else None,
+        notes=notes,
+        senders=tuple(Sender(**{n: each.get(n) for n in _SENDER}) for each in figures),
+        asked_in_window=sum(each["in_window"] for each in figures) if orders.trace else None,
+    )
+
+
+def _known(figures: Any, name: str) -> list[Any]:
+    return [each[name] for each in figures if each.get(name) is not None]
 
 
 def orders_of(job: Job) -> Orders:
@@ -91,34 +108,87 @@ def orders_of(job: Job) -> Orders:
     except ValueError as error:
         raise StepFailure(f"stack.url: {error}", FailureClass.USER) from None
     _check_key(target.api_key_env)
-    load = workload.load
     router = (target.router_metrics_url,) if target.router_metrics_url else ()
     return Orders(
         base_url=target.base_url,
         model=target.model,
         api_key_env=target.api_key_env,
         metrics_urls=(*target.metrics_urls, *router),
-        vocab_size=job.model.vocab_size,
-        tokenizer=job.model.tokenizer.path
-        if isinstance(job.model.tokenizer, TokenizerFolder)
-        else job.model.tokenizer,
-        groups=workload.groups if isinstance(workload, SharedPrefixWorkload) else 0,
-        prefix_len=workload.prefix_len if isinstance(workload, SharedPrefixWorkload) else 0,
-        question_len=workload.question_len,
-        output_len=workload.output_len,
-        rate=None if isinstance(load, ClosedLoop) else load.final_rate,
-        gap_cv=1.0 if isinstance(load, ClosedLoop) else load.gap_cv,
-        concurrency=load.concurrency if isinstance(load, ClosedLoop) else None,
         warmup=workload.warmup,
         duration=workload.duration,
         drain=workload.drain,
         timeout=workload.timeout,
         api=workload.api,
         prompt=workload.prompt,
+        stream=workload.stream,
         seed=job.seed,
         folder=str(job.folder),
-        ramp=() if isinstance(load, ClosedLoop) else load.pieces,
+        shards=shards(workload, cores()),
+        **_vocabulary(job.model),
+        **_lengths(workload),
+        **_load(workload),
+        **_recorded(workload, job.folder),
     )
+
+
+def _vocabulary(model: Model) -> dict[str, Any]:
+    tokenizer = model.tokenizer
+    path = tokenizer.path if isinstance(tokenizer, TokenizerFolder) else tokenizer
+    return {"vocab_size": model.vocab_size, "tokenizer": path}
+
+
+def _lengths(workload: Workload) -> dict[str, Any]:
+    lengths: dict[str, Any] = {"groups": 0, "prefix_len": 0, "question_len": 0, "output_len": 0}
+    if not isinstance(workload, TraceWorkload):
+        lengths["output_len"] = workload.output_len or 0
+    if not isinstance(workload, (DatasetWorkload, TraceWorkload)):
+        lengths["question_len"] = workload.question_len
+    if isinstance(workload, SharedPrefixWorkload):
+        lengths |= {"groups": workload.groups, "prefix_len": workload.prefix_len}
+    if isinstance(workload, MultiTurnWorkload):
+        lengths |= {
+            "turns": workload.turns,
+            "think_time": workload.think_time,
+            "think_cv": workload.think_cv,
+            "history": workload.history,
+        }
+    return lengths
+
+
+def _load(workload: Workload) -> dict[str, Any]:
+    if isinstance(workload, TraceWorkload):
+        return {"rate": None, "concurrency": None, "gap_cv": 0.0}
+    load = workload.load
+    if isinstance(load, ClosedLoop):
+        return {"rate": None, "concurrency": load.concurrency, "gap_cv": 1.0}
+    asked = {"rate": load.final_rate, "concurrency": None, "gap_cv": load.gap_cv}
+    return {**asked, "ramp": load.pieces}
+
+
+def _recorded(workload: Workload, folder: Path) -> dict[str, Any]:
+    if isinstance(workload, DatasetWorkload):
+        return {"dataset": _file(workload.dataset, folder)}
+    if isinstance(workload, TraceWorkload):
+        file = _file(workload.trace, folder)
+        unit = workload.unit
+        return {"trace": Recorded(file.path, file.sha256, workload.speed, unit)}
+    return {}
+
+
+def _file(file: RecordedFile, folder: Path) -> Recorded:
+    """Give where a file of recorded traffic is; one that travelled in the trial is written down."""
+    if file.path and Path(file.path).is_file():
+        return Recorded(file.path, file.sha256)
+    if file.text is None:
+        raise StepFailure(
+            f"workload: a file of recorded traffic is not here (sha256 {file.sha256[:12]}…); only "
+            "files of at most 16 KiB travel with a trial, so run it where the file is",
+            FailureClass.USER,
+        )
+    path = folder / "spool" / "recorded"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(file.text, encoding="utf-8", newline="")
+    return Recorded(str(path), file.sha256)
 
 
 def _check_key(name: str | None) -> None:
@@ -138,68 +208,3 @@ def _check_key(name: str | None) -> None:
             "or a line end, perhaps)",
             FailureClass.USER,
         )
-
-
-def _follow(
-    child: subprocess.Popen[bytes],
-    orders: Orders,
-    progress: Callable[[Progress], None],
-    stop: threading.Event,
-    log: IO[bytes],
-) -> Measurement:
-    assert child.stdin is not None  # noqa: S101 - it was asked for
-    try:
-        child.stdin.write(orders.to_line())
-        child.stdin.flush()
-    except BrokenPipeError:
-        pass  # it died at once; what it wrote to its log says why
-    deadline = time.monotonic() + orders.window[1] + orders.drain + _SLACK_S
-    for message in _messages(child, stop, deadline):
-        kind = message.pop("kind")
-        if kind == PROGRESS:
-            progress(Progress(**message))
-        elif kind == FAILURE:
-            raise StepFailure(message["message"], FailureClass(message["failure"]), log=_tail(log))
-        else:
-            return Measurement(**{**message, "window_s": tuple(message["window_s"])})
-    code = child.wait()
-    raise StepFailure(
-        f"the load generator ended with code {code} and said nothing",
-        FailureClass.WORKLOAD,
-        log=_tail(log),
-    )
-
-
-def _messages(
-    child: subprocess.Popen[bytes], stop: threading.Event, deadline: float
-) -> Iterator[dict[str, Any]]:
-    """Give the child's lines until it ends.
-
-    Raises:
-        Stopped: the event was set.
-        StepFailure: WORKLOAD: the child is silent beyond all time that the workload may take.
-    """
-    assert child.stdout is not None  # noqa: S101 - it was asked for
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while True:
-            if stop.is_set():
-                raise Stopped("the workload was stopped; nothing of this trial is kept")
-            if time.monotonic() > deadline:
-                raise StepFailure(
-                    "the load generator did not end in time; it was killed", FailureClass.WORKLOAD
-                )
-            if not selector.select(_POLL_S):
-                continue
-            read = os.read(child.stdout.fileno(), 65536)
-            if not read:
-                return
-            *lines, rest = (rest + read).split(b"\n")
-            yield from (json.loads(line) for line in lines)
-
-
-def _tail(log: IO[bytes]) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - _LOG_BYTES))
-    return log.read().decode("utf-8", "replace")

@@ -42,6 +42,7 @@ class Pool:
         connect_s: float,
         serve: Callable[[Connection, Exchange], None],
         tls: ssl.SSLContext | None,
+        stream: bool = True,
     ) -> None:
         self.opened = 0
         self.reuse = True
@@ -52,6 +53,7 @@ class Pool:
         self._connect_s = min(CONNECT_S, connect_s)
         self._serve = serve
         self._tls = tls
+        self._stream = stream
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._waiting: deque[Exchange] = deque()
@@ -149,7 +151,7 @@ class Pool:
         try:
             _, connection = await asyncio.wait_for(
                 self._loop.create_connection(
-                    lambda: Connection(self._owner, self._loop),
+                    lambda: Connection(self._owner, self._loop, stream=self._stream),
                     self._where.host,
                     self._where.port,
                     ssl=self._tls,

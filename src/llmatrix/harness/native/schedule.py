@@ -9,12 +9,24 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Iterator
-from itertools import count
-from typing import Literal
+from itertools import count, islice
+from typing import Final, Literal, TypeVar
 
 from llmatrix.pace import Pace
 
 Phase = Literal["warmup", "window", "drain"]
+PHASES: Final[tuple[Phase, ...]] = ("warmup", "window", "drain")
+
+T = TypeVar("T")
+
+
+def share(everything: Iterator[T], shard: int, shards: int) -> Iterator[tuple[int, T]]:
+    """Give what falls to one of several shards, each with its number in the whole.
+
+    Every shard runs through the whole schedule and takes its own part, so the whole is the same
+    for any number of shards.
+    """
+    return islice(enumerate(everything), shard, None, shards)
 
 
 def stream(seed: int, *name: object) -> random.Random:
@@ -58,6 +70,18 @@ def gamma(shape: float, uniform: Callable[[], float]) -> float:
         v = (1.0 + c * normal) ** 3
         if v > 0.0 and math.log(1.0 - uniform()) < normal**2 / 2.0 + d * (1.0 - v + math.log(v)):
             return d * v
+
+
+def think(seed: int, session: int, turn: int, mean: float, cv: float) -> float:
+    """Give the seconds that pass between the end of a turn of a session and the next.
+
+    They are gamma distributed with the coefficient of variation ``cv``: equal for 0, exponential
+    for 1.
+    """
+    if cv == 0.0 or mean == 0.0:
+        return mean
+    uniform = stream(seed, "think", session, turn).random
+    return mean * gamma(1.0 / cv**2, uniform) * cv**2
 
 
 def ramp(concurrency: int, warmup: float) -> list[float]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import struct
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httptools
@@ -21,6 +24,7 @@ EVERY_S: Final = 1.0
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _OK: Final = 200
+_HEAD: Final = struct.Struct("<qHI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,13 @@ class _Answer:
 
 
 class Scraper:
-    """Fetches each endpoint every second until it is stopped; failures are counted, not raised."""
+    """Fetches each endpoint every second until it is stopped, and puts the answers into a file.
 
-    def __init__(self, urls: tuple[str, ...], tls: ssl.SSLContext | None) -> None:
-        self.scrapes: list[Scrape] = []
+    Failures are kept by endpoint, not raised.
+    """
+
+    def __init__(self, urls: tuple[str, ...], tls: ssl.SSLContext | None, path: Path) -> None:
+        self._file = path.open("wb") if urls else None
         self.failures: dict[str, str] = {}
         self._urls = urls
         self._tls = tls
@@ -70,6 +77,8 @@ class Scraper:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._file is not None:
+            self._file.close()
 
     async def _follow(self, url: str, after: float) -> None:
         await asyncio.sleep(after)
@@ -78,10 +87,15 @@ class Scraper:
             began = time.monotonic()
             try:
                 text = await asyncio.wait_for(self._fetch(url), _TIMEOUT_S)
-                self.scrapes.append(Scrape(time.monotonic_ns(), server, text))
+                self._keep(server.encode(), text)
             except (OSError, ValueError, TimeoutError, httptools.HttpParserError) as error:
                 self.failures[url] = str(error) or "no answer in time"
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
+
+    def _keep(self, server: bytes, text: bytes) -> None:
+        if self._file is not None:
+            head = _HEAD.pack(time.monotonic_ns(), len(server), len(text))
+            self._file.write(b"".join([head, server, text]))
 
     async def _fetch(self, url: str) -> bytes:
         where = address(url)
@@ -105,3 +119,13 @@ class Scraper:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+
+def scraped(path: Path) -> Iterator[Scrape]:
+    """Give what was put into a file, in order; nothing if there is none."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        while head := file.read(_HEAD.size):
+            at, server, text = _HEAD.unpack(head)
+            yield Scrape(at, file.read(server).decode(), file.read(text))

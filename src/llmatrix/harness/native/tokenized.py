@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,16 @@ def tokenizer_words(folder: Path) -> Vocabulary:
     found = Vocabulary([word.encode() for word in kept], b" ", extra=extra)
     _prove(tokenizer, found, folder)
     return found
+
+
+def token_counter(folder: Path) -> Callable[[Sequence[str]], list[int]]:
+    """Give what counts the tokens of texts, with those that are added to every prompt.
+
+    Raises:
+        TokenizerError: no library, or no such tokenizer.
+    """
+    tokenizer = _load(folder)
+    return lambda texts: [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts))]
 
 
 def _load(folder: Path) -> Any:

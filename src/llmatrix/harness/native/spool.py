@@ -1,0 +1,115 @@
+"""Requests that ended, put aside on disk: memory does not grow with the length of a run.
+
+Each is a fixed head, three texts and the stamps. A spool holds them in the order in which they
+ended; ``in_order`` gives those of all shards in the order of their schedule, holding no more in
+memory than the requests that overtook each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from llmatrix.harness.native.answer import Exchange
+from llmatrix.harness.native.forms import Prompt
+from llmatrix.harness.native.schedule import PHASES
+
+_HEAD: Final = struct.Struct("<4q2iB6ih?3I")
+_BUFFER: Final = 256 * 1024
+_NONE: Final = -1
+
+
+def _optional(value: int | None) -> int:
+    return _NONE if value is None else value
+
+
+def _given(value: int) -> int | None:
+    return None if value == _NONE else value
+
+
+class Spool:
+    """Writes ended requests to a file; the secret is blotted out of what a server echoed."""
+
+    def __init__(self, path: Path, secret: str | None = None) -> None:
+        self._secret = secret
+        path.parent.mkdir(exist_ok=True)
+        self._file = path.open("wb", buffering=_BUFFER)
+
+    def add(self, exchange: Exchange) -> None:
+        """Put one aside; it must have ended."""
+        texts = [(text or "").encode() for text in (exchange.server, exchange.error)]
+        detail = exchange.detail or ""
+        if detail and self._secret:
+            detail = detail.replace(self._secret, "***")
+        told = detail.encode()
+        head = _HEAD.pack(
+            exchange.number,
+            exchange.scheduled,
+            _optional(exchange.sent),
+            _optional(exchange.end),
+            _optional(exchange.group),
+            _optional(exchange.turn),
+            PHASES.index(exchange.phase),
+            exchange.place,
+            _optional(exchange.prompt_asked),
+            exchange.output_asked,
+            _optional(exchange.prompt_tokens),
+            _optional(exchange.cached_tokens),
+            _optional(exchange.output_tokens),
+            _optional(exchange.status),
+            exchange.finished,
+            len(texts[0]) << 16 | len(texts[1]),
+            len(told),
+            len(exchange.stamps),
+        )
+        self._file.write(b"".join([head, *texts, told, exchange.stamps.tobytes()]))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._file.close()
+
+
+def read(path: Path) -> Iterator[Exchange]:
+    """Give the requests of one spool in the order in which they ended."""
+    with path.open("rb", buffering=_BUFFER) as file:
+        while head := file.read(_HEAD.size):
+            yield _exchange(file, *_HEAD.unpack(head))
+
+
+def _exchange(file: BinaryIO, *head: int) -> Exchange:
+    number, scheduled, sent, end, group, turn, phase, place, *rest = head
+    prompt_asked, output_asked, prompt, cached, output, status, finished, texts, detail, stamps = (
+        rest
+    )
+    asks = Prompt([], _given(prompt_asked), output_asked, _given(group), _given(turn))
+    found = Exchange(number, PHASES[phase], scheduled, place=place, asks=asks)
+    found.sent, found.end, found.status = _given(sent), _given(end), _given(status)
+    found.prompt_tokens, found.cached_tokens = _given(prompt), _given(cached)
+    found.output_tokens, found.finished = _given(output), bool(finished)
+    found.server = file.read(texts >> 16).decode() or None
+    found.error = file.read(texts & 0xFFFF).decode() or None
+    found.detail = file.read(detail).decode() or None
+    found.stamps = array("q", file.read(8 * stamps))
+    return found
+
+
+def _by_place(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
+    """Give the requests of one shard in the order in which they fell due."""
+    ahead: list[tuple[int, Exchange]] = []
+    wanted = 0
+    for exchange in exchanges:
+        heapq.heappush(ahead, (exchange.place, exchange))
+        while ahead and ahead[0][0] == wanted:
+            yield heapq.heappop(ahead)[1]
+            wanted += 1
+    yield from (heapq.heappop(ahead)[1] for _ in range(len(ahead)))
+
+
+def in_order(paths: Iterable[Path]) -> Iterator[Exchange]:
+    """Give the requests of all spools in the order of their schedule."""
+    shards = (_by_place(read(path)) for path in paths)
+    return heapq.merge(*shards, key=lambda exchange: (exchange.scheduled, exchange.number))
