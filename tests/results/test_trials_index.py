@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmatrix.results import trials_index
-from llmatrix.results.dataset import Tables
+from llmatrix.results.dataset import Tables, load
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.records import read_record, write_record
 from llmatrix.results.trials_index import open_tables
@@ -34,7 +34,6 @@ def opened(folder: Path) -> Tables:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Name every experiment whose records are read."""
     seen: list[str] = []
-    load = trials_index.load
 
     def watched(store: Any, experiment: str) -> Any:
         seen.append(experiment)

@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 def command(places: tuple[str, ...], form: str | None, *, each: bool, **options: Any) -> int:
-    """Hold B against A over the treatments that both have.
+    r"""Hold B against A over the treatments that both have.
 
     A and B are experiments (folders or URLs, as for `report`), or two levels of a factor within
     one:
 
+    \b
       llmatrix compare results/main results/branch --threshold 5%
       llmatrix compare results/quickstart --a config=queue --b config=prefix
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmatrix import __version__
-from llmatrix.results.dataset import Dataset, Tables, load
+from llmatrix.results.dataset import Tables, load, no_search_for_garbage
 from llmatrix.results.object_cache import cache_folder
 from llmatrix.results.store import Store
 
@@ -44,14 +44,12 @@ def open_tables(store: Store, experiment: str) -> Tables:
     remembered = _read(path, stamp, store, experiment)
     if remembered is not None:
         return remembered
-    dataset = load(store, experiment)
-    tables = dataset.tables()
+    with no_search_for_garbage():  # until the records, of which only the table is kept, are gone
+        tables = load(store, experiment).tables()
     # What was read while it changed must not be taken for what is there now.
-    if len(dataset.records) >= WORTH_IT and _stamp(store, experiment) == stamp:
-        with contextlib.suppress(
-            OSError
-        ):  # no room, or no right to write: the next one reads again
-            _write(path, stamp, tables, dataset)
+    if tables.trials.num_rows >= WORTH_IT and _stamp(store, experiment) == stamp:
+        with contextlib.suppress(OSError):  # no room, no right to write: the next one reads again
+            _write(path, stamp, tables)
     return tables
 
 
@@ -102,10 +100,10 @@ def _read(path: Path, stamp: str, store: Store, experiment: str) -> Tables | Non
         return None  # never written, torn, or of another version: read the records
 
 
-def _write(path: Path, stamp: str, tables: Tables, dataset: Dataset) -> None:
+def _write(path: Path, stamp: str, tables: Tables) -> None:
     told = {
         "stamp": stamp,
-        "factors": dataset.factors,
+        "factors": tables.factors,
         "request_bytes": tables.request_bytes,
         "problems": tables.problems,
     }
