@@ -237,7 +237,7 @@ class Browser:
 
 def first_picture(program: str, page: Path) -> dict[str, float]:
     """Open the page in a new browser; give its moments in seconds from the navigation's start."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, Path(profile))
         try:
             target = browser.ask("Target.createTarget", url="about:blank")["targetId"]

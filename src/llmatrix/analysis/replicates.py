@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,21 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
         return Estimate(0, None, None, confidence)
     if n == 1:
         return Estimate(1, values[0], None, confidence)
-    spread = stdev(values) / math.sqrt(n)
+    spread = math.sqrt(variance(values) / n)
     return Estimate(n, fmean(values), student_t(confidence, n - 1) * spread, confidence)
+
+
+def variance(values: Sequence[float]) -> float:
+    """Give the unbiased variance of at least two values.
+
+    By two passes with a correction for the mean's rounding (Chan, Golub and LeVeque, "Algorithms
+    for computing the sample variance", The American Statistician 37(3), 1983); the exact one of
+    ``statistics`` takes twenty times as long, which a page of a thousand trials feels.
+    """
+    mean = fmean(values)
+    off = [value - mean for value in values]
+    square = math.fsum(each * each for each in off) - math.fsum(off) ** 2 / len(off)
+    return max(0.0, square) / (len(off) - 1)
 
 
 def student_t(confidence: float, degrees: float) -> float:

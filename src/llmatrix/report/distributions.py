@@ -25,7 +25,7 @@ PROBABILITIES: Final = (
     1.0,
 )
 MEASURES: Final = {"ttft": "ttft_ms", "e2e": "e2e_ms", "tpot": "tpot_ms"}
-MOST_GAPS: Final = 1_500_000
+MOST_GAPS: Final = 1_000_000
 """Inter-token gaps above which only every k-th request is read: a picture needs no more."""
 
 
@@ -84,12 +84,12 @@ def _curves(connection: duckdb.DuckDBPyConnection, column: str) -> list[Distribu
 
 
 def _gap_curves(connection: duckdb.DuckDBPyConnection) -> list[Distribution]:
-    window = "FROM requests JOIN chosen USING (trial) WHERE phase = 'window' AND error IS NULL"
-    total = connection.execute(
-        f"SELECT coalesce(sum(coalesce(chunks, output_tokens)), 0) {window}"
-    ).fetchall()
+    total = connection.execute("SELECT coalesce(sum(events), 0) FROM measured").fetchall()
     every = int(total[0][0]) // MOST_GAPS + 1
-    gaps = f"(SELECT treatment, valid, unnest(itl_ms) AS itl_ms {window} AND request % {every} = 0)"
+    gaps = (
+        "(SELECT treatment, valid, unnest(itl_ms) AS itl_ms FROM requests JOIN chosen "  # noqa: S608
+        f"USING (trial) WHERE phase = 'window' AND error IS NULL AND request % {every} = 0)"
+    )
     return _fetch(connection, "itl_ms", gaps)
 
 

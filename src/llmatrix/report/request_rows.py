@@ -12,6 +12,7 @@ from llmatrix.report.summary import Summary
 _READ = """
 CREATE TEMP TABLE drawn_rows AS
 SELECT trial, request, phase, scheduled_s, ttft_ms, tpot_ms, e2e_ms, server, error IS NULL AS whole,
+  coalesce(chunks, output_tokens) AS events,
   error IS NOT NULL AND NOT (error = 'aborted' AND phase = 'drain') AS failed
 FROM requests
 """

@@ -25,7 +25,7 @@ class Treatment:
     levels: Levels
     records: tuple[Record, ...]
 
-    @property
+    @cached_property
     def valid(self) -> tuple[Record, ...]:
         """The trials whose figures can be trusted; every estimate is made of these only."""
         return tuple(record for record in self.records if record.valid)
@@ -36,6 +36,15 @@ class Treatment:
         Treatments whose traffic was the same have units of the same keys, so that comparisons
         are made within each unit.
         """
+        if metric not in self._samples:
+            self._samples[metric] = self._sample(metric)
+        return self._samples[metric]
+
+    @cached_property
+    def _samples(self) -> dict[str, Sample]:
+        return {}
+
+    def _sample(self, metric: str) -> Sample:
         values: dict[tuple[int, int], float] = {}
         traffic: dict[tuple[int, int], int] = {}
         for record in self.valid:
@@ -55,7 +64,13 @@ class Treatment:
 
     def estimate(self, metric: str) -> Estimate:
         """Estimate the metric's mean over replicates."""
-        return estimate(list(self.sample(metric).values()))
+        if metric not in self._estimates:
+            self._estimates[metric] = estimate(list(self.sample(metric).values()))
+        return self._estimates[metric]
+
+    @cached_property
+    def _estimates(self) -> dict[str, Estimate]:
+        return {}
 
     def withheld(self, metric: str) -> str | None:
         """Give the first reason for which a valid trial does not tell the metric."""

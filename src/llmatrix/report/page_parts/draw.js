@@ -62,7 +62,9 @@ function axis(title, values) {
   const domain = [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
   // A nice logarithmic domain reaches to the next power of ten, mostly empty.
   const scale = wide ? { type: "log", nice: false, zero: undefined } : { padding: low >= 0 && low - room <= 0 ? 0 : undefined };
-  return { title: wide ? `${title}, logarithmic` : title, scale: { ...scale, domain } };
+  // Where values differ by little, three digits would write the same number at every tick.
+  const fine = high - low < 0.03 * Math.abs(high) ? { axis: { format: ",.5~r" } } : {};
+  return { title: wide ? `${title}, logarithmic` : title, scale: { ...scale, domain }, ...fine };
 }
 // Levels that are numbers are a scale from light to strong; names are told apart by hue.
 function colours(legend = true) {

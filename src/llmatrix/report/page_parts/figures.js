@@ -21,7 +21,7 @@ function pareto() {
   const invalid = shownTrials().filter((trial) => !trial.valid && trial.m[x] !== null && trial.m[y] !== null).map((trial) => ({
     trial: trial.id, x: trial.m[x], y: trial.m[y], treatment: named(trial.t), what: `invalid: ${trial.why}`, xs: text(trial.m[x], x), ys: text(trial.m[y], y),
   }));
-  const along = data.loads ? lineRows(rows) : [];
+  const along = data.loads && rows.length <= 120 ? lineRows(rows) : [];
   const byLoad = loadFactors.includes(choice.colour);
   const way = `${lowerY ? "Lower" : "Higher"} and further ${lowerX ? "left" : "right"} is better`;
   const shares = front.filter((row) => points[row.t][1] !== null);
@@ -29,7 +29,9 @@ function pareto() {
     + (along.length ? " Lines follow the load." : "")
     + (shares.length ? ` Surest: ${[...shares].sort((a, b) => points[b.t][1] - points[a.t][1]).slice(0, 3).map((row) => `${row.treatment} (${percent(points[row.t][1])} of resamples)`).join("; ")}.` : " Without replicates nobody knows how sure the front is.")
     + (invalid.length ? " Crosses are invalid trials." : ""));
-  const xs = bars("x", "y", x), ys = bars("y", "x", y);
+  // Of very many treatments the intervals would hide the points; the table has them.
+  const few = rows.length <= 120;
+  const xs = few ? bars("x", "y", x) : [], ys = few ? bars("y", "x", y) : [];
   return draw(chartOf(figure), "pareto", {
     edge: edge.length > 1 ? edge : [], lines: byLoad ? [] : along, plain_lines: byLoad ? along : [],
     x_bars: xs, y_bars: ys, invalid, means: rows,
