@@ -13,7 +13,8 @@ left out. Prints a Markdown table.
 for each stream, an aiohttp session, the chunks of `iter_any` split at blank lines, `perf_counter`
 at each. The others are installed from PyPI, each into an environment of its own under
 `~/.cache/llmatrix/loadgen` (`LLMATRIX_BENCH_CACHE` for elsewhere); what cannot be installed or run
-is left out, with the reason. guidellm needs torch, 5.6 GB of packages: it is left out without `--torch`.
+is left out, with the reason. guidellm needs torch, 5.6 GB of packages: it is left out without
+`--torch`.
 """
 
 from __future__ import annotations
