@@ -13,7 +13,8 @@ left out. Prints a Markdown table.
 for each stream, an aiohttp session, the chunks of `iter_any` split at blank lines, `perf_counter`
 at each. The others are installed from PyPI, each into an environment of its own under
 `~/.cache/llmatrix/loadgen` (`LLMATRIX_BENCH_CACHE` for elsewhere); what cannot be installed or run
-is left out, with the reason. guidellm needs torch, several GB: it is left out without `--torch`.
+is left out, with the reason. guidellm needs torch, 5.6 GB of packages: it is left out without
+`--torch`.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def main() -> int:
         rows = []
         for name in (name for name in ORDER if name in args.only and name not in left_out):
             if name in CLIENTS and CLIENTS[name].heavy and not args.torch:
-                left_out[name] = "it needs torch, several GB; add --torch"
+                left_out[name] = "it needs torch, 5.6 GB of packages; add --torch"
                 continue
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)

@@ -102,14 +102,21 @@ def _run(command: Sequence[str], seconds: float, folder: Path | None = None) -> 
 
 
 def tokenizer(folder: Path) -> Path:
-    """Write a tokenizer folder in which a word between spaces is a token."""
+    """Write a tokenizer folder: byte-level BPE that can encode any text, of this repository's."""
     place = folder / "tokenizer"
     place.mkdir(exist_ok=True)
-    vocabulary = {"<unk>": 0, "<s>": 1} | {f"w{n}": n for n in range(2, 2000)}
-    made: Any = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made: Any = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=None))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<s>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train([str(HERE.parents[1] / "README.md")], trainer)
     made.save(str(place / "tokenizer.json"))
-    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "<s>", "pad_token": "<s>"}
+    special = {"bos_token": "<s>", "eos_token": "<s>", "pad_token": "<s>"}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 100_000}
     (place / "tokenizer_config.json").write_text(json.dumps({**config, **special}))
     (place / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": 2000}))
@@ -208,20 +215,23 @@ def aiperf(place: Environment, server: Truth, folder: Path, streams: int, second
 
 def guidellm(place: Environment, server: Truth, folder: Path, streams: int, seconds: float) -> Told:
     """Run guidellm; its stamps are POSIX seconds."""
-    options = {
-        "--target": server.url,
-        "--model": "truth",
-        "--processor": tokenizer(folder),
-        "--profile": "concurrent",
-        "--rate": streams,
-        "--max-seconds": WARMUP_S + seconds,
-        "--data": json.dumps({"prompt_tokens": PROMPT, "output_tokens": TOKENS}),
-        "--request-type": "text_completions",
-        "--backend-kwargs": json.dumps({"validate_backend": False}),
-        "--output-path": folder / "found.json",
+    backend = {
+        "kind": "openai_http",
+        "target": server.url,
+        "model": "truth",
+        "request_format": "/v1/completions",
+        "validate_backend": False,
     }
-    pairs = [str(part) for option in options.items() for part in option]
-    command = [place.program("guidellm"), "benchmark", "run", *pairs]
+    options = {
+        "--backend": backend,
+        "--tokenizer": {"kind": "huggingface_auto", "model": str(tokenizer(folder))},
+        "--profile": {"kind": "concurrent", "streams": streams},
+        "--constraint": {"kind": "max_duration", "seconds": WARMUP_S + seconds},
+        "--data": {"kind": "synthetic_text", "prompt_tokens": PROMPT, "output_tokens": TOKENS},
+        "--output": {"kind": "json", "path": str(folder / "found.json")},
+    }
+    pairs = [part for name, value in options.items() for part in (name, json.dumps(value))]
+    command = [place.program("guidellm"), "run", *pairs, "--disable-console"]
     _run(command, 4 * (WARMUP_S + seconds) + _START_S, folder)
     document = json.loads((folder / "found.json").read_text())
     rows = document["benchmarks"][0]["requests"]["successful"]

@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from llmatrix.analysis.checks import Verdict
+from llmatrix.analysis.validity import Asked, Observed, judge
 from llmatrix.errors import FailureClass, StepFailure
 
 pytestmark = pytest.mark.slow
@@ -341,6 +344,41 @@ def test_what_is_no_whole_answer_is_told(
     for row in ran.window:
         assert row["error"] == error
         assert detail in row["error_detail"]
+
+
+def test_a_whole_answer_that_does_not_come_is_a_timeout(truth: Start, go: Go) -> None:
+    ran = go(truth(lambda *_: []).url, stream=False, duration=0.2, timeout=0.5)
+    assert {row["error"] for row in ran.window} == {"timeout"}
+    assert {row["error_detail"] for row in ran.window} == {
+        "no whole answer came within the time allowed"
+    }
+
+
+def test_a_tokenizer_that_is_not_the_models_is_told(
+    truth: Start, go: Go, tools: ModuleType, tmp_path: Path
+) -> None:
+    def script(seen: Any, number: int) -> Any:
+        *answer, counts, end, last = tools.answers()(seen, number)
+        del counts
+        wrong = tools.chunk(tools.usage(tools.prompt_tokens(seen.asked) + 3 + number % 5, 5))
+        return [*answer, wrong, end, last]
+
+    ran = go(
+        truth(script).url,
+        prompt="text",
+        model_tokenizer="words",
+        load={"rate": 60.0, "arrivals": "constant"},
+        duration=1.0,
+    )
+    checks = judge(
+        pq.read_table(tmp_path / "requests.parquet"),
+        window_s=ran.measurement.window_s,
+        asked=Asked(rate=60.0, arrivals="constant"),
+        observed=Observed(),
+    )
+    (check,) = [check for check in checks if check.name == "prompt_tokens_exact"]
+    assert check.verdict is Verdict.FAIL
+    assert "set model.tokenizer and model.vocab_size to the served model's" in check.advice
 
 
 def test_a_whole_answer_cut_short_is_an_error(truth: Start, go: Go, tools: ModuleType) -> None:

@@ -68,9 +68,10 @@ def asked(**fields: Any) -> Workload:
         ({"load": {"rate": 400}}, 8, 2),
         ({"load": {"rate": 400}}, 1, 1),
         ({"load": {"ramp": [{"rate": 1, "to": 400, "duration": 9}]}}, 8, 2),
-        ({"load": {"concurrency": 200}}, 8, 1),
-        ({"load": {"concurrency": 512}}, 8, 3),
-        ({"load": {"concurrency": 512}}, 2, 2),
+        ({"load": {"concurrency": 256}}, 8, 1),  # 256 x 100 x 115 / 100 = 29,440 events/s
+        ({"load": {"concurrency": 512}}, 8, 2),
+        ({"load": {"concurrency": 1024}}, 8, 4),
+        ({"load": {"concurrency": 1024}}, 2, 2),
         ({"load": {"rate": 400}, "stream": False}, 8, 1),
         ({"load": {"rate": 400}, "shards": 1}, 8, 1),
         ({"shards": 5}, 2, 5),

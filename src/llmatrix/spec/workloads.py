@@ -60,7 +60,7 @@ class _Sending(Section):
     seed: NonNegativeInt = 0
     """Chooses prompts and arrivals, together with the replicate."""
     shards: Shards = "auto"
-    """Processes that send together; `auto`: one for each 25,000 events a second, if cores allow."""
+    """Processes that send together; `auto`: one for each 30,000 events a second, if cores allow."""
     harness: Literal["native"] = "native"
     """The program that sends the traffic and times the answers."""
 

@@ -264,6 +264,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is not None:
             state = "the stream stalled" if exchange.stamps else "no token came"
+            state = state if self._stream else "no whole answer came"
             self._now = time.monotonic_ns()
             self._fail("timeout", f"{state} within the time allowed")
 

@@ -42,14 +42,16 @@ class NativeHarness:
         """Load the model's tokenizer, if it names one: a wrong one must not cost a deployment."""
         from llmatrix.harness.native.tokenized import (  # noqa: PLC0415 - needs a tokenizer library
             TokenizerError,
+            token_counter,
             tokenizer_words,
         )
 
         tokenizer = treatment.model.tokenizer
         if not isinstance(tokenizer, TokenizerFolder):
             return
+        counts_only = isinstance(treatment.workload, DatasetWorkload)
         try:
-            tokenizer_words(Path(tokenizer.path))
+            (token_counter if counts_only else tokenizer_words)(Path(tokenizer.path))
         except TokenizerError as error:
             raise UserError(str(error)) from error
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from llmatrix.spec.workloads import ClosedLoop, OpenLoop, RampedLoop, TraceWorkload, Workload
 
-EVENTS_PER_S: Final = 25_000.0
-"""Events that one process takes with about 0.4 of a core (benchmarks/loadgen/limit.py)."""
+EVENTS_PER_S: Final = 30_000.0
+"""Events that one process takes with about half a core (benchmarks/loadgen/limit.py)."""
 REQUEST_EVENTS: Final = 15
 """What a request costs beside its events: its writing, connection and row."""
 STREAM_TOKENS_PER_S: Final = 100.0
