@@ -18,7 +18,7 @@ $(UV):
 setup: .venv/.ready ## Make the virtual environment
 
 engine: .venv/.ready ## Add a real llama.cpp server for its tests (built here: minutes, a C++ compiler)
-	@$(UV) sync --frozen --quiet --all-extras
+	@LLAMA_CPP_BUILD_JOBS=$$(nproc) $(UV) sync --frozen --quiet --all-extras
 
 demo: .venv/.ready ## Run the quickstart on the embedded engine and name its report
 	@$(RUN) llmatrix run examples/quickstart.yaml

@@ -37,12 +37,12 @@ def test_include_extends_the_combinations_that_it_agrees_with(
 ) -> None:
     plan = make_plan({QUESTION: [1, 2], "include": [{QUESTION: 2, OUTPUT: 99}]})
     assert treatments(plan) == [{QUESTION: "1"}, {QUESTION: "2", OUTPUT: "99"}]
-    assert {t.treatment.workload.output_len for t in plan} == {10, 99}
+    assert {t.treatment.workload.model_dump()["output_len"] for t in plan} == {10, 99}
 
 
 def test_include_without_factors_extends_all(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan({QUESTION: [1, 2], "include": [{OUTPUT: 99}]})
-    assert {t.treatment.workload.output_len for t in plan} == {99}
+    assert {t.treatment.workload.model_dump()["output_len"] for t in plan} == {99}
     assert plan.treatments == 2
 
 

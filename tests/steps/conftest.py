@@ -137,7 +137,8 @@ class ScriptedHarness:
         if self.failures:
             raise self.failures.pop(0)
         progress(Progress("window", 1.0, 2.0, 10, 9, 0))
-        pq.write_table(_requests(job.workload.output_len), job.folder / "requests.parquet")
+        output_len = job.workload.model_dump()["output_len"]
+        pq.write_table(_requests(output_len), job.folder / "requests.parquet")
         return Measurement((0.0, 10.0), time.time(), 0.1, 0.2, 0)
 
 

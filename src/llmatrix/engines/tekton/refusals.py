@@ -6,6 +6,7 @@ from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.base import TokenizerFolder
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.recorded import RecordedFile
 from llmatrix.spec.stacks import EndpointStack, ProcessStack
 
 
@@ -18,6 +19,16 @@ def hold(plan: Plan) -> None:
     for treatment in plan.distinct_stacks():
         for path, message, advice in _faults(plan, treatment):
             raise SpecError(Problem(_place(plan, path), path, message, advice))
+    for workload in {id(w): w for w in (trial.treatment.workload for trial in plan)}.values():
+        for name in type(workload).model_fields:
+            recorded = getattr(workload, name)
+            if isinstance(recorded, RecordedFile) and not recorded.travels:
+                path = f"workload.{name}"
+                message = (
+                    "a file of more than 16 KiB cannot be brought to the steps on the cluster."
+                )
+                advice = "Take a smaller one, or set run.engine: local."
+                raise SpecError(Problem(_place(plan, path), path, message, advice))
 
 
 def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
