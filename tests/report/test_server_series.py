@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llmatrix.report import server_series as server_series_module
 from llmatrix.report.server_series import SOURCES, server_series
 from llmatrix.report.summary import Summary
 
@@ -40,6 +41,19 @@ def test_a_torn_file_costs_its_trial_only(scraped: Summary) -> None:
     gone = data.records[1].trial
     data.store.delete(f"{data.experiment}/{gone}/server.parquet")
     assert set(server_series(scraped)) == {r.trial for r in data.records} - {victim, gone}
+
+
+def test_of_many_trials_one_of_each_treatment_is_read(
+    summarize: Summarize,
+    synthetic: Callable[..., Any],
+    scrape: Scrape,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    summary = scrape(summarize(synthetic(replicates=2, requests=5, invalid=lambda n: n == 0)))
+    monkeypatch.setattr(server_series_module, "MOST_TRIALS", 11)
+    chosen = {treatment.valid[0].trial for treatment in summary.treatments}
+    assert set(server_series(summary)) == chosen
+    assert len(chosen) == 6
 
 
 def test_unscraped_trials_have_none(summarize: Summarize, synthetic: Callable[..., Any]) -> None:

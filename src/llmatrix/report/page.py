@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-import vl_convert
 from markupsafe import Markup
 
 from llmatrix import __version__
 from llmatrix.analysis.checks import Verdict
 from llmatrix.analysis.drift import Drift, drift
+from llmatrix.report.bundle import bundling
 from llmatrix.report.headline import configuration, findings, held_text, lead, load_text
 from llmatrix.report.measured import measure
 from llmatrix.report.payload import payload
@@ -62,10 +61,9 @@ def render_page(summary: Summary, *, live: str = "") -> str:
         live: the version of what it shows, where it is served while a run goes on: it then asks
             whether there is a newer one.
     """
-    with ThreadPoolExecutor(1) as thread:
-        bundle = thread.submit(_vega)  # takes a second and a half, and needs nothing of ours
-        measured = measure(summary)
-        vega = bundle.result()
+    bundled = bundling()
+    measured = measure(summary)
+    vega = bundled()
     found = findings(summary, measured.varied)
     return (
         _environment()
@@ -119,15 +117,6 @@ def _environment() -> jinja2.Environment:
 
 def _inline(name: str) -> Markup:
     return Markup((_PARTS / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of ours
-
-
-@cache
-def _vega() -> Markup:
-    """Give Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle = vl_convert.javascript_bundle(
-        "window.vegaEmbed = vegaEmbed; window.vegaLite = vegaLite; window.vega = vega;"
-    )
-    return Markup(bundle.replace("</script", "<\\/script"))  # noqa: S704 - a library of ours
 
 
 def _kept(summary: Summary) -> str:

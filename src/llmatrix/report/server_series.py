@@ -23,6 +23,8 @@ from llmatrix.results.store import Store, side_by_side
 SERVER: Final = "server.parquet"
 MOST_POINTS: Final = 200_000
 """Values of all series that a page holds; 5 bytes each."""
+MOST_TRIALS: Final = 400
+"""Trials above which only one of each treatment is read, a valid one where there is one."""
 BINS: Final = (8, 60)
 """Fewest and most bins of time for each trial."""
 COLUMNS: Final = ("at_s", "server", "metric", "value")
@@ -108,7 +110,11 @@ def server_series(summary: Summary) -> dict[str, list[Series]]:
         duckdb.Error: DuckDB cannot read a file that looks whole.
     """
     data = summary.dataset
-    sizes = {r.trial: r.files[SERVER].bytes for r in data.records if SERVER in r.files}
+    records = [record for record in data.records if SERVER in record.files]
+    if len(records) > MOST_TRIALS:
+        chosen = {(t.valid or t.records)[0].trial for t in summary.treatments}
+        records = [record for record in records if record.trial in chosen]
+    sizes = {record.trial: record.files[SERVER].bytes for record in records}
     with duckdb.connect() as connection:
         connection.register("meanings", _meanings())
         read = _remote if data.store.parallel > 1 else _local
