@@ -152,7 +152,10 @@ def test_overrides_reach_the_run_and_wrong_ones_start_nothing(place: Place) -> N
     assert record["document"]["workload"]["question_len"] == 21
     wrong = place("run", file, "--engine", "tekto")
     assert wrong.code == 2
-    assert wrong.err == ("error: --set run.engine=tekto: must be 'local', not 'tekto'.\n")
+    assert wrong.err == (
+        "error: --set run.engine=tekto: must be 'local' or 'tekton', not 'tekto'; "
+        "did you mean 'tekton'?\n"
+    )
     assert list(sites()) == []
 
 
