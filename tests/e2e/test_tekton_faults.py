@@ -58,11 +58,10 @@ class Field:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         self.file.write_text(yaml.safe_dump(self.document))
-        log = (self.folder / "log.txt").open("ab")
         program = Path(sys.executable).with_name("llmatrix")
-        process = subprocess.Popen(
-            [program, *(words or ("run", str(self.file)))], stdout=log, stderr=log
-        )
+        command = [program, *(words or ("run", str(self.file)))]
+        with (self.folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
@@ -18,7 +19,9 @@ from llmatrix.plan.trial import Trial
 from llmatrix.results.record import Failure, Outcome, Record, StepOutcome
 from llmatrix.steps.events import StepEnded, StepStarted, TrialEnded, TrialStarted, Warned, Watch
 
-_STEPS = frozenset(Step)
+_STEPS: Final = frozenset(Step)
+_WAITS_S: Final = 60.0
+"""So long a pod of a busy cluster may take to begin, without a word about it."""
 
 
 @dataclass(slots=True)
@@ -146,4 +149,4 @@ def outcome_of(step: StepState, trial: Trial) -> StepOutcome:
 
 def _waits_in_vain(state: TrialState) -> bool:
     waiting_s = 0.0 if state.started_at is None else time.time() - state.started_at
-    return waiting_s > 20.0 and bool(why(state))  # noqa: PLR2004 - pods of a busy cluster take a while
+    return waiting_s > _WAITS_S and bool(why(state))
