@@ -29,7 +29,7 @@ from llmatrix.cli.main import llmatrix
 from llmatrix.engines.tekton import roles, submitter
 from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
-from llmatrix.spec import base, cluster, experiment, stacks, units, workloads
+from llmatrix.spec import base, cluster, experiment, llmd, stack_parts, stacks, units, workloads
 from llmatrix.stacks import site_rights
 
 FOLDER: Final = Path(__file__).parent
@@ -50,7 +50,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stacks, workloads)
+    for module in (experiment, cluster, stack_parts, stacks, llmd, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -72,6 +72,12 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "LlmdGateway": "[section](#stackgateway-of-llm-d)",
+    "Proxy": "[section](#stackgatewayproxy)",
+    "LlmdRouter": "[section](#stackrouter-of-llm-d)",
+    "LlmdModel": "[section](#stackmodel)",
+    "LlmdServer": "[section](#stackserver)",
+    "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
     "Replicates": "[section](#replicates)",
     "Slo": "[section](#slo)",
@@ -150,7 +156,8 @@ def section_table(model: type[base.Section]) -> str:
     hints = get_type_hints(model, include_extras=True)
     rows = []
     for name, field in model.model_fields.items():
-        takes = type_in_words(hints[name]) if name not in {"stack", "workload", "model"} else ""
+        whole = model is experiment.Treatment  # its sections have pages of their own
+        takes = "" if whole else type_in_words(hints[name])
         meaning = field.description or ("Which kind this is." if name == "kind" else "")
         rows.append((f"`{name}`", takes, default_in_words(field, takes), " ".join(meaning.split())))
     return table(("field", "takes", "default", "meaning"), rows)
@@ -353,6 +360,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "assumptions": assumptions,
     "rights at home": lambda: rights(roles.AT_HOME),
     "rights on a site": lambda: rights(site_rights.ON_SITE),
+    "rights on a site, llm-d": lambda: rights(site_rights.MORE_ON_SITE["llm-d"]),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
