@@ -33,8 +33,10 @@ from llmatrix.spec import (
     base,
     cluster,
     experiment,
+    llmd,
     loads,
     recorded,
+    stack_parts,
     stacks,
     units,
     workloads,
@@ -59,7 +61,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stacks, loads, workloads)
+    for module in (experiment, cluster, stack_parts, stacks, llmd, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -83,6 +85,12 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "LlmdGateway": "[section](#stackgateway-of-llm-d)",
+    "Proxy": "[section](#stackgatewayproxy)",
+    "LlmdRouter": "[section](#stackrouter-of-llm-d)",
+    "LlmdModel": "[section](#stackmodel)",
+    "LlmdServer": "[section](#stackserver)",
+    "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
     "Replicates": "[section](#replicates)",
     "Slo": "[section](#slo)",
@@ -167,7 +175,8 @@ def section_table(model: type[base.Section]) -> str:
     hints = get_type_hints(model, include_extras=True)
     rows = []
     for name, field in sorted(model.model_fields.items(), key=_place):
-        takes = type_in_words(hints[name]) if name not in {"stack", "workload", "model"} else ""
+        whole = model is experiment.Treatment  # its sections have pages of their own
+        takes = "" if whole else type_in_words(hints[name])
         meaning = field.description or ("Which kind this is." if name == "kind" else "")
         rows.append((f"`{name}`", takes, default_in_words(field, takes), " ".join(meaning.split())))
     return table(("field", "takes", "default", "meaning"), rows)
@@ -374,6 +383,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "assumptions": assumptions,
     "rights at home": lambda: rights(roles.AT_HOME),
     "rights on a site": lambda: rights(site_rights.ON_SITE),
+    "rights on a site, llm-d": lambda: rights(site_rights.MORE_ON_SITE["llm-d"]),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),

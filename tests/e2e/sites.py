@@ -24,7 +24,14 @@ from llmatrix.plan.step import Step
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.protocol import Stack
 from llmatrix.stacks.site_address import SiteAddress
-from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE, SITE_ROLE
+from llmatrix.stacks.site_rights import (
+    MORE_ON_SITE,
+    OF_NAMESPACES,
+    ON_SITE,
+    SITE_ROLE,
+    role_of,
+    to_bind,
+)
 from stacks.conformance import Rig
 
 ACCOUNT = "steps"
@@ -104,9 +111,15 @@ def role(home: str) -> str:
 
 
 @pytest.fixture
-def rights(admin: Cluster, home: str, role: str) -> Iterator[Callable[[bool], None]]:
-    """Give the account exactly its rights: for sites with a namespace of their own, or not."""
+def rights(
+    admin: Cluster, home: str, role: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[[bool], None]]:
+    """Give the account exactly its rights: for sites with a namespace of their own, or not.
+
+    A module whose stacks need more on a site than any says so: ``STACKS = ("llm-d",)``.
+    """
     made: list[Object] = []
+    kinds: tuple[str, ...] = getattr(request.module, "STACKS", ())
 
     def give(own: bool) -> None:  # noqa: FBT001
         subjects = [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": home}]
@@ -121,19 +134,25 @@ def rights(admin: Cluster, home: str, role: str) -> Iterator[Callable[[bool], No
             rules = orjson.loads(
                 orjson.dumps(OF_NAMESPACES).replace(SITE_ROLE.encode(), role.encode())
             )
+            rules += [rule for kind in kinds for rule in to_bind(kind, role)]
             reference = {"apiGroup": group, "kind": "ClusterRole", "name": f"{role}-namespaces"}
             made.extend(
                 [
                     document("ClusterRole", role, rules=ON_SITE),
+                    *(
+                        document("ClusterRole", role_of(kind, role), rules=MORE_ON_SITE[kind])
+                        for kind in kinds
+                    ),
                     document("ClusterRole", f"{role}-namespaces", rules=rules),
                     document("ClusterRoleBinding", role, roleRef=reference, subjects=subjects),
                 ]
             )
         else:
             reference = {"apiGroup": group, "kind": "Role", "name": "on-site"}
+            on_site = [*ON_SITE, *(rule for kind in kinds for rule in MORE_ON_SITE[kind])]
             made.extend(
                 [
-                    document("Role", "on-site", rules=ON_SITE),
+                    document("Role", "on-site", rules=on_site),
                     document("RoleBinding", "on-site", roleRef=reference, subjects=subjects),
                 ]
             )

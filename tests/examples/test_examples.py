@@ -163,3 +163,26 @@ def test_process_with_a_real_engine_whose_cache_holds_what_the_workload_shares(
         expected = prefix / (prefix + question)
         assert record["metrics"]["prefix_cache_hit_ratio"] == pytest.approx(expected, rel=0.1)
     place.nothing_runs()
+
+
+def test_the_llm_d_example_is_planned_and_refused_here(place: Place) -> None:
+    """It is rendered in test_tekton.py, and its stack stands for real in tests/e2e."""
+    (place.folder / "llm-d").mkdir()
+    file = "llm-d/inference-scheduling.yaml"
+    shutil.copy(EXAMPLES / file, place.folder / file)
+    planned = plan(place, file, "--set", "replicates=1")
+    assert planned["trials"] == 16
+    assert planned["transitions"] == {
+        "namespace": 1,
+        "gateway": 1,
+        "router": 4,
+        "model": 1,
+        "server": 1,
+    }
+    said = place("run", file, "--engine", "local")
+    assert said.code == 2
+    assert f"{file}:7:9: stack.kind: a stack of kind llm-d runs on Kubernetes only" in said.err
+    picker = place.folder / "typo.yaml"
+    picker.write_text((EXAMPLES / "router/queue.yaml").read_text().replace("queue-sc", "quee-sc"))
+    said = place("plan", file, "--set", "stack.router.config=typo.yaml")
+    assert said.code == 2

@@ -33,6 +33,7 @@ RENDERED = {
         "--set=results.store=s3://bucket/team",
         "--set=run.queue=gpus",
     ),
+    "llm-d-inference-scheduling": ("llm-d/inference-scheduling.yaml",),
 }
 """Folder beside the examples, and the words after ``llmatrix tekton render``."""
 CANNOT = {"process.yaml"}
@@ -56,7 +57,8 @@ def _opened(value: Any) -> Any:
 
 def test_every_example_that_can_run_on_a_cluster_is_rendered() -> None:
     rendered = {file for file, *_ in RENDERED.values()}
-    assert rendered | CANNOT == {file.name for file in EXAMPLES.glob("*.yaml")}
+    examples = [*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("llm-d/*.yaml")]
+    assert rendered | CANNOT == {str(file.relative_to(EXAMPLES)) for file in examples}
     assert {folder.name for folder in GOLDEN.iterdir()} == set(RENDERED)
 
 
@@ -66,7 +68,8 @@ def test_an_example_is_rendered_as_the_files_beside_it(
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
     file, *options = RENDERED[name]
-    shutil.copy(EXAMPLES / file, place.folder)
+    (place.folder / file).parent.mkdir(exist_ok=True)
+    shutil.copy(EXAMPLES / file, place.folder / file)
     said = place("tekton", "render", file, *options, "-o", name, *PLACE)
     assert said.code == 0, said.err
     made, golden = place.folder / name, GOLDEN / name

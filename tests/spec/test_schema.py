@@ -83,7 +83,7 @@ def test_the_examples_of_the_repository_are_taken(
     validator: jsonschema.Draft202012Validator,
 ) -> None:
     folder = Path(__file__).parents[2] / "examples"
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("llm-d/*.yaml")]):
         validator.validate(read_source(path).root.plain())
 
 

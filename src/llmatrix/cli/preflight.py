@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from llmatrix.errors import Problem, SpecError
 from llmatrix.harness.registry import harness
 from llmatrix.plan.build import Plan
-from llmatrix.stacks.registry import stack
+from llmatrix.stacks.registry import KINDS, anywhere, stack
 
 
 def check(plan: Plan) -> None:
@@ -14,7 +15,7 @@ def check(plan: Plan) -> None:
         UserError: one cannot.
     """
     for treatment in plan.distinct_stacks():
-        stack(treatment.stack.kind).check(treatment)
+        anywhere(treatment.stack.kind).check(treatment)
 
 
 def preflight(plan: Plan, engine: str = "local") -> None:
@@ -28,7 +29,29 @@ def preflight(plan: Plan, engine: str = "local") -> None:
     """
     for treatment in plan.distinct_stacks():
         if engine == "local":
+            _hold_here(plan, treatment.stack.kind)
             stack(treatment.stack.kind).preflight(treatment)
         else:
             stack(treatment.stack.kind, on="kubernetes").check(treatment)
         harness(treatment.workload.harness).preflight(treatment)
+
+
+def _hold_here(plan: Plan, kind: str) -> None:
+    """Refuse a kind of stack that cannot stand on this machine.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    if kind in KINDS["local"]:
+        return
+    source = plan.loaded.source
+    raise SpecError(
+        Problem(
+            source.place(
+                ("matrix", "stack.kind") if "stack.kind" in plan.paths else ("stack", "kind")
+            ),
+            "stack.kind",
+            f"a stack of kind {kind} runs on Kubernetes only, and the engine is local.",
+            "Set run.engine: tekton, or take another kind of stack.",
+        )
+    )

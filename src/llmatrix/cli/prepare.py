@@ -60,9 +60,9 @@ def _earlier_step_seconds(loaded: Loaded) -> Mapping[str, StepSeconds]:
 def versions(stack_kind: str, harness_name: str) -> Mapping[str, str]:
     """Give the versions of what measures a treatment, for its trials' ids."""
     from llmatrix.harness.registry import harness  # noqa: PLC0415 - only planning needs them
-    from llmatrix.stacks.registry import stack  # noqa: PLC0415
+    from llmatrix.stacks.registry import anywhere  # noqa: PLC0415
 
     return {
         "harness": f"{harness_name}/{harness(harness_name).version}",
-        "stack": f"{stack_kind}/{stack(stack_kind).version}",
+        "stack": f"{stack_kind}/{anywhere(stack_kind).version}",
     }

@@ -17,6 +17,7 @@ ASSUMED_STEP_S: Final[dict[str, dict[Step, float]]] = {
     "simulated": {Step.ROUTER: 0.5, Step.SERVER: 1.0},
     "process": {Step.SERVER: 90.0},
     "endpoint": {},
+    "llm-d": {Step.GATEWAY: 10.0, Step.ROUTER: 10.0, Step.SERVER: 120.0},
 }
 """Seconds of an applied step by kind of stack, until records of the experiment tell better."""
 

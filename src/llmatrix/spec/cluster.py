@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llmatrix.spec.base import Section
-from llmatrix.spec.stacks import ENV_NAME, IMAGE, IN_ORDER
+from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER
 from llmatrix.spec.units import PositiveDuration
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

@@ -28,7 +28,7 @@ from llmatrix.spec.paths import (
     listing,
     nearest,
 )
-from llmatrix.spec.stacks import ENV_NAME
+from llmatrix.spec.stack_parts import ENV_NAME
 
 _SHOWN: Final = 60
 _SCALARS: Final[Mapping[Any, str]] = {

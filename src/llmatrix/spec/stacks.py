@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     HttpUrl,
     PositiveInt,
@@ -21,14 +20,9 @@ from pydantic import (
 )
 
 from llmatrix.spec.base import NamedFile, Section
-from llmatrix.spec.units import NonNegativeDuration, PositiveDuration
-
-Layer = Literal["namespace", "gateway", "router", "model", "server"]
-IN_ORDER = AfterValidator(lambda mapping: dict(sorted(mapping.items())))
-"""Mappings are held sorted, so that the order in which they are written is in no key."""
-ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$"
-"""A reference to a container image; no space, quote or `$` is in one."""
+from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
+from llmatrix.spec.units import PositiveDuration
 
 
 class Router(Section):
@@ -36,25 +30,6 @@ class Router(Section):
 
     config: NamedFile | None = None
     """An EndpointPickerConfig file; none: requests go to a replica at random."""
-
-
-class SimulatedEngine(Section):
-    """The knobs of a simulated model server, named as vLLM names them."""
-
-    max_num_seqs: PositiveInt = 256
-    """Most sequences in one batch."""
-    max_num_batched_tokens: PositiveInt = 8192
-    """Most tokens, prefill and decode, in one step."""
-    block_size: PositiveInt = 16
-    """Tokens in one KV-cache block."""
-    kv_cache_tokens: PositiveInt | None = None
-    """Tokens that the KV cache of one replica holds; default: what the accelerator leaves."""
-    enable_prefix_caching: bool = True
-    """Keep and reuse the blocks of prefixes already seen."""
-    max_model_len: PositiveInt = 32768
-    """Most tokens of a prompt and its answer together."""
-    startup: NonNegativeDuration = 0.0
-    """Seconds that a replica takes to become ready, standing for loading weights."""
 
 
 class SimulatedStack(Section):
@@ -162,4 +137,6 @@ class ProcessStack(Section):
     """Accelerators that the server holds."""
 
 
-Stack = Annotated[SimulatedStack | EndpointStack | ProcessStack, Field(discriminator="kind")]
+Stack = Annotated[
+    SimulatedStack | EndpointStack | ProcessStack | LlmdStack, Field(discriminator="kind")
+]

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from llmatrix.errors import UserError
-from llmatrix.spec.stacks import ENV_NAME, ProcessStack
+from llmatrix.spec.stack_parts import ENV_NAME
+from llmatrix.spec.stacks import ProcessStack
 
 PLACEHOLDERS: Final = ("port", "host", "model")
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")

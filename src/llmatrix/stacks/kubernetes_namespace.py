@@ -67,14 +67,14 @@ def make(cluster: Cluster, address: SiteAddress, stop: threading.Event) -> None:
         cluster.merge(NAMESPACE, address.namespace, None, {"metadata": wanted["metadata"]})
 
 
-def bind(cluster: Cluster, address: SiteAddress, role: str) -> None:
+def bind(cluster: Cluster, address: SiteAddress, role: str, name: str = "llmatrix") -> None:
     """Give the account of the steps the rights of a site in the site's namespace."""
     cluster.apply(
         {
             "apiVersion": ROLE_BINDING.api_version,
             "kind": ROLE_BINDING.name,
             "metadata": {
-                "name": "llmatrix",
+                "name": name,
                 "namespace": address.namespace,
                 "labels": address.labels(),
             },

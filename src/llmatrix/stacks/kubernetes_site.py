@@ -19,7 +19,7 @@ from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import CONFIG_MAP, Object
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
-from llmatrix.stacks import kubernetes_namespace, kubernetes_removal
+from llmatrix.stacks import kubernetes_namespace, kubernetes_removal, site_rights
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.local_site import write_durably
 from llmatrix.stacks.site_address import SiteAddress
@@ -136,6 +136,19 @@ class KubernetesSite:
                     FailureClass.USER,
                 )
             self.cluster.apply(self._document())
+
+    def allow(self, kind: str) -> None:
+        """Give the account what a kind of stack needs beyond the rights of every site.
+
+        In a namespace that the site shares, the account has it already.
+
+        Raises:
+            StepFailure: the cluster cannot be asked, or refuses.
+        """
+        if self.address.own_namespace:
+            role = site_rights.role_of(kind, self._site_role)
+            with asking():
+                kubernetes_namespace.bind(self.cluster, self.address, role, f"llmatrix-{kind}")
 
     def stands(self) -> bool:
         """Tell whether the site is there and stays; never raises for one that is not."""

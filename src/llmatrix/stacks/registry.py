@@ -21,13 +21,13 @@ _KINDS: Final[Mapping[Place, Mapping[str, tuple[str, str]]]] = {
     "kubernetes": {
         "simulated": ("llmatrix.stacks.simulated_pods", "SimulatedPods"),
         "endpoint": _ENDPOINT,
+        "llm-d": ("llmatrix.stacks.llmd.stack", "Llmd"),
     },
 }
 KINDS: Final[Mapping[Place, tuple[str, ...]]] = {
     place: tuple(kinds) for place, kinds in _KINDS.items()
 }
 """The kinds that can stand in each place."""
-ALL_KINDS: Final = KINDS["local"]
 
 
 def stack(kind: str, on: Place = "local") -> Stack:
@@ -38,3 +38,12 @@ def stack(kind: str, on: Place = "local") -> Stack:
     """
     module, name = _KINDS[on][kind]
     return cast("Stack", getattr(importlib.import_module(module), name)())
+
+
+def anywhere(kind: str) -> Stack:
+    """Give the stack of this kind for whichever place it can stand in: to check and to name it.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    return stack(kind, "local" if kind in KINDS["local"] else "kubernetes")

@@ -6,6 +6,7 @@ from llmatrix.errors import Place, Problem, SpecError, UserError
 from llmatrix.sim import latency, picker_config, presets
 from llmatrix.spec.base import FileText
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.stack_parts import SimulatedEngine
 from llmatrix.spec.stacks import SimulatedStack
 
 
@@ -19,19 +20,28 @@ def check(treatment: Treatment) -> None:
     stack = treatment.stack
     if not isinstance(stack, SimulatedStack):
         raise TypeError(f"a stack of kind {stack.kind} is not simulated")
-    _check_engine(treatment, stack)
+    check_engine(treatment, stack.accelerator, stack.tensor_parallel, stack.engine)
     if stack.router.config is not None:
         _check_picker(stack.router.config)
 
 
-def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
-    """Raise UserError for a server that could not start, or would refuse every request."""
-    engine = stack.engine
+def check_engine(
+    treatment: Treatment,
+    accelerator: str,
+    tensor_parallel: int,
+    engine: SimulatedEngine,
+    section: str = "stack.engine",
+) -> None:
+    """Hold what a simulated server is asked for against what it could serve.
+
+    Raises:
+        UserError: it could not start, or would refuse every request.
+    """
     try:
         fits = latency.kv_capacity(
-            presets.accelerator(stack.accelerator),
+            presets.accelerator(accelerator),
             presets.model(treatment.model.name),
-            stack.tensor_parallel,
+            tensor_parallel,
         )
     except (presets.UnknownPreset, latency.DoesNotFit) as error:
         raise UserError(f"stack: {error}") from error
@@ -40,8 +50,7 @@ def _check_engine(treatment: Treatment, stack: SimulatedStack) -> None:
     for name, limit in (("max_model_len", engine.max_model_len), ("kv_cache_tokens", kv_tokens)):
         if needed > limit:
             raise UserError(
-                f"workload: prompt and answer take {needed} tokens, but stack.engine.{name} "
-                f"is {limit}"
+                f"workload: prompt and answer take {needed} tokens, but {section}.{name} is {limit}"
             )
 
 

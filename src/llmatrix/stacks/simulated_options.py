@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.stack_parts import SimulatedEngine
 from llmatrix.spec.stacks import SimulatedStack
 
 
@@ -26,12 +27,17 @@ def serve(treatment: Treatment, place: Mapping[str, Any], *, replicas: int) -> l
     ``place`` holds the options that say where it runs, by name; None leaves one out.
     """
     stack = section(treatment)
-    engine = stack.engine
+    shape = {"tensor-parallel-size": stack.tensor_parallel, "replicas": replicas}
+    return serving(treatment.model.name, stack.accelerator, stack.engine, {**shape, **place})
+
+
+def serving(
+    model: str, accelerator: str, engine: SimulatedEngine, place: Mapping[str, Any]
+) -> list[str]:
+    """Give the arguments of ``serve`` for an engine; ``place`` holds the options beside those."""
     options = {
-        "model": treatment.model.name,
-        "accelerator": stack.accelerator,
-        "tensor-parallel-size": stack.tensor_parallel,
-        "replicas": replicas,
+        "model": model,
+        "accelerator": accelerator,
         **place,
         "max-num-seqs": engine.max_num_seqs,
         "max-num-batched-tokens": engine.max_num_batched_tokens,

@@ -14,10 +14,12 @@ from llmatrix.engines.tekton.doctor_cluster import SECURITY, flag, lacking
 from llmatrix.engines.tekton.rights import of_the_account
 from llmatrix.engines.tekton.settings import Claim, Settings
 from llmatrix.spec.cluster import SecretKey
+from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.stacks import Stack
 
 _MANY: Final = "ReadWriteMany"
 _QUEUE: Final = Kind("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
-WANTED: Final[Mapping[str, tuple[Kind, ...]]] = {"llm-d": (facts.GATEWAY, facts.INFERENCE_POOL)}
+WANTED: Final[Mapping[str, tuple[Kind, ...]]] = {"llm-d": (facts.INFERENCE_POOL,)}
 """Kinds of objects, beyond Kubernetes' own, that each kind of stack is made of."""
 _RELEASES: Final = "https://github.com/kubernetes-sigs"
 _INSTALLS: Final = {
@@ -175,19 +177,34 @@ def room(asked: Asked) -> Iterator[Answer]:
     """Ask whether the nodes have the accelerators that the stacks hold."""
     assert asked.plan is not None  # noqa: S101 - asked with a file only
     stacks = [treatment.stack for treatment in asked.plan.distinct_stacks()]
-    if all(stack.kind in {"simulated", "endpoint"} for stack in stacks):
+    real = [stack for stack in stacks if not _is_simulated(stack) and stack.kind != "endpoint"]
+    if not real:
         yield ok("accelerators", "none are needed: what serves is simulated or elsewhere")
         return
     resource = "nvidia.com/gpu"
-    each = max(stack.accelerators for stack in stacks)
+    largest = max(real, key=lambda stack: stack.accelerators)
+    if not largest.accelerators:
+        yield ok("accelerators", "none are needed: the servers run on CPUs")
+        return
     nodes = facts.nodes(asked.cluster)
     yield from room_for(
         resource,
         [node.accelerators.get(resource, 0) for node in nodes],
         [node.free.get(resource, 0) for node in nodes],
-        (1, each),
+        _shape(largest),
         asked.plan.experiment.run.parallelism,
     )
+
+
+def _shape(stack: Stack) -> tuple[int, int]:
+    """Give the pods of a deployment, and the accelerators of each."""
+    if isinstance(stack, LlmdStack):
+        return stack.server.replicas, stack.server.tensor_parallel
+    return 1, stack.accelerators
+
+
+def _is_simulated(stack: Stack) -> bool:
+    return stack.kind == "simulated" or (isinstance(stack, LlmdStack) and stack.server.simulated)
 
 
 def room_for(

@@ -11,7 +11,7 @@ from llmatrix.cluster.kinds import SERVICE_ACCOUNT, known
 from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.submitter import AT_HOME, OF_SITES
-from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE
+from llmatrix.stacks.site_rights import MORE_ON_SITE, OF_NAMESPACES, ON_SITE, to_bind
 
 
 def ours(settings: Settings) -> list[Right]:
@@ -24,8 +24,14 @@ def of_the_account(settings: Settings) -> list[Right]:
     """Give the rights of the account of the steps that can be asked about before it runs."""
     at_home = rights_of(roles.AT_HOME, settings.namespace)
     if settings.namespaced:
-        return [*at_home, *rights_of(ON_SITE, settings.namespace)]
-    return [*at_home, *rights_of(OF_NAMESPACES)]
+        return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
+    binds = [rule for kind in roles.more_kinds(settings) for rule in to_bind(kind)]
+    return [*at_home, *rights_of([*OF_NAMESPACES, *binds])]
+
+
+def _on_site(settings: Settings) -> roles.Rules:
+    more = (rule for kind in roles.more_kinds(settings) for rule in MORE_ON_SITE[kind])
+    return [*ON_SITE, *more]
 
 
 def to_make_the_account(settings: Settings) -> list[Right]:
@@ -40,7 +46,7 @@ def to_make_the_account(settings: Settings) -> list[Right]:
         kind = known(each)
         assert kind is not None  # noqa: S101 - we made it
         found += rights(kind, "create patch", each["metadata"].get("namespace", ""))
-    sites = [] if settings.namespaced else rights_of(ON_SITE)
+    sites = [] if settings.namespaced else rights_of(_on_site(settings))
     return [*found, *of_the_account(settings), *sites]
 
 

@@ -24,7 +24,14 @@ from llmatrix.cluster.kinds import (
 from llmatrix.cluster.naming import dns_name
 from llmatrix.engines.tekton.objects import hashed, made
 from llmatrix.engines.tekton.settings import Settings
-from llmatrix.stacks.site_rights import OF_NAMESPACES, ON_SITE, SITE_ROLE
+from llmatrix.stacks.site_rights import (
+    MORE_ON_SITE,
+    OF_NAMESPACES,
+    ON_SITE,
+    SITE_ROLE,
+    role_of,
+    to_bind,
+)
 
 SITES_ROLE: Final = "llmatrix-sites"
 """ClusterRole that lets the account make and remove the namespaces of its sites."""
@@ -61,6 +68,7 @@ def account_and_roles(settings: Settings) -> list[Object]:
             *made_here,
             _role(ROLE, name, home, ON_SITE),
             _binding(ROLE_BINDING, name, settings, role=(ROLE, name)),
+            *(each for kind in more_kinds(settings) for each in _more_at_home(settings, kind)),
         ]
     name = dns_name(SITES_ROLE, home, account)
     return [
@@ -68,6 +76,31 @@ def account_and_roles(settings: Settings) -> list[Object]:
         _role(CLUSTER_ROLE, SITE_ROLE, None, ON_SITE),
         _role(CLUSTER_ROLE, SITES_ROLE, None, OF_NAMESPACES),
         _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, SITES_ROLE)),
+        *(each for kind in more_kinds(settings) for each in _more_in_cluster(settings, kind)),
+    ]
+
+
+def more_kinds(settings: Settings) -> list[str]:
+    """Give the kinds of stack of the experiment that need more rights on a site than any."""
+    return sorted(settings.kinds & set(MORE_ON_SITE))
+
+
+def _more_at_home(settings: Settings, kind: str) -> list[Object]:
+    """Make roles beside the usual ones, so that experiments without the kind do not have them."""
+    name = dns_name(settings.account, "site", kind)
+    return [
+        _role(ROLE, name, settings.namespace, MORE_ON_SITE[kind]),
+        _binding(ROLE_BINDING, name, settings, role=(ROLE, name)),
+    ]
+
+
+def _more_in_cluster(settings: Settings, kind: str) -> list[Object]:
+    role = f"{SITES_ROLE}-{kind}"
+    name = dns_name(SITES_ROLE, settings.namespace, settings.account, kind)
+    return [
+        _role(CLUSTER_ROLE, role_of(kind), None, MORE_ON_SITE[kind]),
+        _role(CLUSTER_ROLE, role, None, to_bind(kind)),
+        _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, role)),
     ]
 
 

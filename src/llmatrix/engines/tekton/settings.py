@@ -58,6 +58,7 @@ class Settings:
         keeps_s: seconds after the planned end until nobody wants what still stands.
         combinations: most that the cluster allows in one matrix.
         openshift: users and groups are the cluster's to choose, so none are asked for.
+        kinds: of the stacks; some need more rights than others.
     """
 
     namespace: str
@@ -77,6 +78,7 @@ class Settings:
     keeps_s: float
     combinations: int = COMBINATIONS
     openshift: bool = False
+    kinds: frozenset[str] = frozenset()
 
 
 def resolved(
@@ -122,6 +124,7 @@ def resolved(
         keeps_s=cluster.expires,
         combinations=combinations,
         openshift=openshift,
+        kinds=frozenset(treatment.stack.kind for treatment in plan.distinct_stacks()),
     )
 
 

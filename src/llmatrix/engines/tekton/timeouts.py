@@ -12,6 +12,7 @@ from typing import Final
 
 from llmatrix.plan.estimate import ASSUMED_STEP_S
 from llmatrix.plan.trial import Trial
+from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.stacks import SimulatedStack
 
 _FACTOR: Final = 3.0
@@ -31,6 +32,8 @@ def trial_s(trial: Trial, retries: int) -> int:
     setting_up = sum(ASSUMED_STEP_S[stack.kind].values())
     if isinstance(stack, SimulatedStack):
         setting_up += stack.engine.startup
+    elif isinstance(stack, LlmdStack):
+        setting_up += stack.server.startup
     return round(_FACTOR * (trial.estimate_s + setting_up) * (retries + 1) + _STARTING_S)
 
 

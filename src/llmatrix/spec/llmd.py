@@ -1,0 +1,191 @@
+"""The stack of kind llm-d: gateway, endpoint picker, model files and model servers, as pods.
+
+Each layer is a section of its own, and a step's key hashes exactly that section: a level of the
+picker's configuration restarts the picker only, one of the servers' flags the servers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
+from llmatrix.spec.units import PositiveDuration
+
+QUANTITY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?|m|k)?$"
+RESOURCE = r"^[a-z0-9A-Z]([-a-zA-Z0-9._/]{0,252}[a-zA-Z0-9])?$"
+FLAG = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+LABEL_KEY = r"^[A-Za-z0-9]([-A-Za-z0-9._/]{0,315}[A-Za-z0-9])?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?)?$"
+NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+ENVOY: Final = "docker.io/envoyproxy/envoy:v1.36.2"
+PICKER: Final = "registry.k8s.io/gateway-api-inference-extension/epp:v1.2.0"
+
+Flag = Annotated[str, Field(pattern=FLAG)]
+Plain = str | int | float | bool
+Resources = Annotated[
+    dict[
+        Annotated[str, Field(pattern=RESOURCE)],
+        Annotated[str, Field(pattern=QUANTITY)],
+    ],
+    IN_ORDER,
+]
+
+
+class Proxy(Section):
+    """The Envoy that stands before the picker."""
+
+    image: Annotated[str, Field(pattern=IMAGE)] = ENVOY
+    """Image with `envoy` on its path."""
+    resources: Resources = {}
+    """What it asks for, by resource: `{cpu: "2", memory: 1Gi}`."""
+
+
+class LlmdGateway(Section):
+    """What requests are sent to."""
+
+    mode: Literal["none", "standalone"] = "standalone"
+    """`standalone`: an Envoy that asks the picker; `none`: the servers' Service, no picker."""
+    proxy: Proxy = Proxy()
+    """The Envoy of `standalone`."""
+
+
+class LlmdRouter(Section):
+    """The endpoint picker of the Gateway API Inference Extension."""
+
+    preset: Literal["gaie"] = "gaie"
+    """How the picker is deployed."""
+    config: NamedFile | None = None
+    """An EndpointPickerConfig file, or the document itself; needed unless the gateway is none."""
+    image: Annotated[str, Field(pattern=IMAGE)] = PICKER
+    """Image of the picker."""
+    metrics: Literal["vllm", "llama-cpp"] = "vllm"
+    """Whose metric names it reads the servers' load by; simulated servers have vLLM's."""
+    flags: Annotated[dict[Flag, Plain], IN_ORDER] = {}
+    """More flags of the picker, by name: `{refresh-metrics-interval: 20ms}`."""
+    plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Plugin types that this image knows beside those that llmatrix knows."""
+    resources: Resources = {}
+    """What it asks for, by resource."""
+
+
+class LlmdModel(Section):
+    """Where the servers find the model's files."""
+
+    source: Literal["server", "pvc", "hostpath"] = "server"
+    """`server`: it downloads them itself; `pvc`: a claim that is there; `hostpath`: a folder."""
+    claim: Annotated[str, Field(pattern=NAME)] | None = None
+    """Name of the claim, in the namespace of the servers; with `pvc`."""
+    path: Annotated[str, Field(max_length=1024)] | None = None
+    """With `pvc`, the model's path on the claim; with `hostpath`, its absolute path on the node."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.source == "pvc") != (self.claim is not None):
+            raise ValueError("source: pvc needs claim, and nothing else takes one")
+        path = self.path or ""
+        if self.source == "hostpath" and not path.startswith("/"):
+            raise ValueError("source: hostpath needs path, an absolute one")
+        if self.source == "server" and path:
+            raise ValueError("source: server takes no path; the server loads model.name")
+        if ".." in path.split("/") or (self.source == "pvc" and path.startswith("/")):
+            raise ValueError("path leads out of the claim; write it without a / before and ..")
+        return self
+
+
+class Toleration(Section):
+    """A taint of nodes that the servers' pods put up with, as Kubernetes writes it."""
+
+    key: Annotated[str, Field(pattern=LABEL_KEY)]
+    """Of the taint."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """`Equal` compares the value, too."""
+    value: Annotated[str, Field(pattern=LABEL_VALUE)] | None = None
+    """Of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Of the taint; none: any."""
+
+
+class LlmdServer(Section):
+    """The model servers."""
+
+    preset: Literal["vllm", "llama-cpp"] = "vllm"
+    """Which engine: `vllm serve` on accelerators, or llama.cpp's server on CPUs."""
+    image: Annotated[str, Field(pattern=IMAGE)] | None = None
+    """Image of the engine; needed unless simulated, then default: that of the steps."""
+    replicas: Annotated[PositiveInt, Field(le=256)] = 1
+    """Pods, each one server."""
+    tensor_parallel: PositiveInt = 1
+    """Accelerators that share one server."""
+    args: Annotated[dict[Flag, Plain], IN_ORDER] = {}
+    """Options of the engine, by name: `{max-num-seqs: 64}`; true is a flag, false its absence."""
+    env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
+    """Environment of the engine; it is in the pod's spec, so no place for a secret."""
+    resources: Resources = {}
+    """What each asks for beside its accelerators, by resource."""
+    node_selector: Annotated[
+        dict[
+            Annotated[str, Field(pattern=LABEL_KEY)],
+            Annotated[str, Field(pattern=LABEL_VALUE)],
+        ],
+        IN_ORDER,
+    ] = {}
+    """Labels of the nodes that they may run on."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(strict=False)] = ()
+    """Taints of nodes that they put up with."""
+    startup: PositiveDuration = 600.0
+    """Seconds until they must be ready, image pulled and weights loaded."""
+    simulated: bool = False
+    """Run our simulated server instead, on no accelerator; everything around it is real."""
+    engine: SimulatedEngine = SimulatedEngine()
+    """Knobs of a simulated server."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.image is None and not self.simulated:
+            raise ValueError(
+                f"needs image: that of {self.preset}, with a version; or write simulated: true"
+            )
+        if self.simulated and self.preset != "vllm":
+            raise ValueError("simulated: true simulates vLLM; leave preset out")
+        if self.simulated and self.args:
+            raise ValueError("a simulated server has no args; its knobs are under engine")
+        if not self.simulated and self.engine != SimulatedEngine():
+            raise ValueError("engine has the knobs of a simulated server; write args")
+        if self.preset == "llama-cpp" and self.tensor_parallel > 1:
+            raise ValueError("llama-cpp runs on CPUs here: tensor_parallel must be 1")
+        return self
+
+
+class LlmdStack(Section):
+    """A picker of the GAIE family before model servers on Kubernetes."""
+
+    LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {
+        "namespace": frozenset(),
+        "gateway": frozenset({"gateway"}),
+        "router": frozenset({"router"}),
+        "model": frozenset({"model"}),
+        "server": frozenset({"server", "accelerator"}),
+    }
+
+    kind: Literal["llm-d"]
+    accelerator: str = "H100"
+    """Which accelerator the servers have; a simulated server behaves as if it had it."""
+    gateway: LlmdGateway = LlmdGateway()
+    """What requests are sent to."""
+    router: LlmdRouter = LlmdRouter()
+    """The endpoint picker."""
+    model: LlmdModel = LlmdModel()
+    """Where the servers find the model's files."""
+    server: LlmdServer
+    """The model servers."""
+
+    @property
+    def accelerators(self) -> int:
+        """Accelerators that one deployment holds (simulated ones count like real ones)."""
+        if self.server.preset == "llama-cpp":
+            return 0
+        return self.server.replicas * self.server.tensor_parallel

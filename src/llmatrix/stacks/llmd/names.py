@@ -1,0 +1,40 @@
+"""What the layers of an llm-d stack know of one another: names, ports, labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmatrix.cluster import labels
+from llmatrix.plan.step import Step
+from llmatrix.stacks.site_address import SiteAddress
+
+SERVER_PORT: Final = 8000
+"""Where every model server listens."""
+PROXY_PORT: Final = 8080
+"""Where Envoy listens."""
+PICKER_PORT: Final = 9002
+"""Where the picker is asked, by gRPC."""
+PICKER_HEALTH: Final = 9003
+PICKER_METRICS: Final = 9090
+DESTINATION: Final = "x-gateway-destination-endpoint"
+"""The header in which the picker names the server (GAIE, "Endpoint Picker Protocol")."""
+
+
+def gateway(address: SiteAddress) -> str:
+    """Name what requests are sent to."""
+    return address.object_name("gateway")
+
+
+def picker(address: SiteAddress) -> str:
+    """Name the picker with all that is its own, and its pool."""
+    return address.object_name("picker")
+
+
+def server(address: SiteAddress) -> str:
+    """Name the servers' Deployment and their Service."""
+    return address.object_name("server")
+
+
+def marks(address: SiteAddress, step: Step) -> dict[str, str]:
+    """Give the labels by which the pods of a step are selected."""
+    return {labels.SITE: address.name, labels.STEP: step.value}

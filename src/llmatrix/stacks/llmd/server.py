@@ -1,0 +1,156 @@
+"""The server layer: pods of vLLM, of llama.cpp's server, or of our simulated server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmatrix.cluster.kinds import Object
+from llmatrix.plan.step import Step
+from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.llmd import LlmdModel, LlmdStack, Plain
+from llmatrix.stacks import kubernetes_parts, simulated_options
+from llmatrix.stacks.llmd import names, pods
+from llmatrix.stacks.llmd.checks import section
+from llmatrix.stacks.site_address import SiteAddress
+
+_SMALL: Final = {"cpu": "10m", "memory": "64Mi"}
+"""What a simulated server asks for; it takes more where there is more."""
+_MODELS: Final = "/models"
+"""Where the model's files are mounted."""
+_GPU: Final = "nvidia.com/gpu"
+_HOST: Final = "0.0.0.0"  # noqa: S104 - of its pod
+
+
+def objects(treatment: Treatment, address: SiteAddress) -> list[Object]:
+    """Give the servers, and the Service of all of them."""
+    stack = section(treatment)
+    name, mark = names.server(address), names.marks(address, Step.SERVER)
+    spec = _pod(treatment.model.name, stack, address)
+    return [
+        kubernetes_parts.service(name, mark, names.SERVER_PORT),
+        pods.deployment(name, mark, spec, replicas=stack.server.replicas),
+    ]
+
+
+def _pod(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
+    server = stack.server
+    if server.simulated:
+        spec = kubernetes_parts.pod([_simulated(model, stack, address)])
+    else:
+        spec = _real(model, stack)
+    if server.node_selector:
+        spec["nodeSelector"] = dict(server.node_selector)
+    if server.tolerations:
+        spec["tolerations"] = [each.model_dump(exclude_none=True) for each in server.tolerations]
+    return spec
+
+
+def _simulated(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
+    server = stack.server
+    place = {
+        "tensor-parallel-size": server.tensor_parallel,
+        "replicas": 1,
+        "host": _HOST,
+        "port": names.SERVER_PORT,
+    }
+    options = simulated_options.serving(model, stack.accelerator, server.engine, place)
+    return kubernetes_parts.container(
+        "server",
+        ["python", *options],
+        image=server.image or address.image,
+        pull_policy="IfNotPresent" if server.image else address.pull_policy,
+        port=names.SERVER_PORT,
+        requests=_SMALL | server.resources,
+        more={"env": _environment(server.env)} if server.env else None,
+    )
+
+
+def _real(model: str, stack: LlmdStack) -> Object:
+    """Give the pod of an engine, as its image's own user: images of engines are root's."""
+    server, files = stack.server, stack.model
+    volumes, mounts = _files(files)
+    container = kubernetes_parts.container(
+        "server",
+        [],
+        image=server.image or "",
+        pull_policy="IfNotPresent",
+        port=names.SERVER_PORT,
+        requests=server.resources,
+    )
+    del container["securityContext"], container["command"]
+    container |= _vllm(model, stack) if server.preset == "vllm" else _llama_cpp(model, stack)
+    # Parallel ranks of one server speak by shared memory; the runtime's own 64 MiB are too few.
+    shared = {"name": "shm", "emptyDir": {"medium": "Memory"}}
+    container["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}, *mounts]  # noqa: S108
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # their variables begin with SERVER_ and VLLM_ at the worst
+        "terminationGracePeriodSeconds": 10,
+        "containers": [container],
+        "volumes": [shared, *volumes],
+    }
+
+
+def _vllm(model: str, stack: LlmdStack) -> Object:
+    server = stack.server
+    options: dict[str, Plain] = {
+        "served-model-name": model,
+        "host": _HOST,
+        "port": names.SERVER_PORT,
+        "tensor-parallel-size": server.tensor_parallel,
+        **server.args,
+    }
+    accelerators = {_GPU: str(server.tensor_parallel)}
+    return {
+        "command": ["vllm", "serve", _path(stack.model) or model, *_options(options)],
+        # Without it the prefix cache cannot be dropped between trials.
+        "env": _environment({"VLLM_SERVER_DEV_MODE": "1", **server.env}),
+        "resources": {"requests": server.resources | accelerators, "limits": accelerators},
+    }
+
+
+def _llama_cpp(model: str, stack: LlmdStack) -> Object:
+    server = stack.server
+    options: dict[str, Plain] = {
+        "alias": model,
+        "host": _HOST,
+        "port": names.SERVER_PORT,
+        "metrics": True,
+        **({"model": path} if (path := _path(stack.model)) else {}),
+        **server.args,
+    }
+    told: Object = {"args": [word for each in _options(options) for word in each.split("=", 1)]}
+    return told | ({"env": _environment(server.env)} if server.env else {})
+
+
+def _files(files: LlmdModel) -> tuple[list[Object], list[Object]]:
+    """Give the volume of the model's files and where it is mounted; none where none is."""
+    if files.source == "server":
+        return [], []
+    volume: dict[str, Any] = {"name": "model"}
+    if files.source == "pvc":
+        volume["persistentVolumeClaim"] = {"claimName": files.claim, "readOnly": True}
+    else:
+        volume["hostPath"] = {"path": files.path}
+    return [volume], [{"name": "model", "mountPath": _MODELS, "readOnly": True}]
+
+
+def _path(files: LlmdModel) -> str:
+    """Give where the pod has the model's files; "" where it fetches them itself."""
+    if files.source == "server":
+        return ""
+    inside = files.path if files.source == "pvc" else None
+    return f"{_MODELS}/{inside}" if inside else _MODELS
+
+
+def _options(options: Mapping[str, Plain]) -> list[str]:
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in options.items()
+        if value is not False
+    ]
+
+
+def _environment(env: Mapping[str, str]) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in env.items()]
