@@ -59,7 +59,7 @@ class Field:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         self.file.write_text(yaml.safe_dump(self.document))
         program = Path(sys.executable).with_name("llmatrix")
-        command = [program, *(words or ("run", str(self.file)))]
+        command = [str(program), *(words or ("run", str(self.file)))]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         self.processes.append(process)

@@ -18,7 +18,8 @@ from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.sim import yaml_nodes
 from llmatrix.sim.node_reader import NodeReader, nearest
 from llmatrix.sim.picker_reader import API_VERSIONS, KIND
-from llmatrix.sim.plugins import PLUGINS, Role
+from llmatrix.sim.plugin_types import Role
+from llmatrix.sim.plugins import PLUGINS
 from llmatrix.spec.base import FileText
 
 LEARNS: Final = frozenset(
