@@ -28,6 +28,10 @@ test: .venv/.ready ## Pass every test that needs no cluster
 	@$(RUN) pytest -n 2
 
 e2e: .venv/.ready ## Pass the tests that need a real Kubernetes with Tekton; brings one up
+	@$(RUN) pytest tests/e2e -m "not long"
+
+e2e-all: .venv/.ready ## The same with the long ones: faults, and a real Gateway, picker and Envoy
+	@$(RUN) python -m tools.devcluster add gateway
 	@$(RUN) pytest tests/e2e
 
 cluster-up: .venv/.ready ## Bring up a real Kubernetes with Tekton on this machine (Linux, root)
@@ -42,4 +46,4 @@ lint: .venv/.ready ## Check style, types and the direction of imports
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
-.PHONY: help setup engine demo test e2e cluster-up cluster-down lint
+.PHONY: help setup engine demo test e2e e2e-all cluster-up cluster-down lint

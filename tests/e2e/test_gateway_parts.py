@@ -60,6 +60,8 @@ for number in range(count):
 
 HANG_UP = """
 import sys, urllib.request as web
+
+pytestmark = pytest.mark.long
 url, body = sys.argv[1] + "/v1/completions", sys.argv[2].encode()
 answer = web.urlopen(web.Request(url, body, {"Content-Type": "application/json"}), timeout=120)
 print(answer.read1(65536))

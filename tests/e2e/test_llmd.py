@@ -51,7 +51,7 @@ __all__ = ["account", "admin", "apart", "home", "make_site", "rights", "role", "
 STACKS = ("llm-d",)
 """Whose rights the account of the steps has here."""
 EXAMPLES = Path(__file__).parents[2] / "examples"
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 EXPERIMENT = """\
 name: pickers
 model: {name: tiny-1B, tokenizer: words}

@@ -29,6 +29,8 @@ from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_parts, kubernetes_pods
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 
+pytestmark = pytest.mark.long
+
 __all__ = ["account", "admin", "home", "make_site", "rights", "role", "shared"]
 USER, SERVER, ENVIRONMENT = FailureClass.USER, FailureClass.SERVER, FailureClass.ENVIRONMENT
 SERVE = ("sh", "-c", "mkdir /tmp/w; echo ok > /tmp/w/health; exec httpd -f -p 8000 -h /tmp/w")

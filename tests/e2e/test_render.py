@@ -158,6 +158,7 @@ def test_the_five_commands(renderer: Renderer, namespace: Any, ending: Ending) -
     assert len(namespace.get("taskruns")["items"]) == 3
 
 
+@pytest.mark.long
 def test_a_native_matrix_of_plain_params(renderer: Renderer, ending: Ending) -> None:
     matrix = {"workload.output_len": [4, 5], "workload.question_len": [8, 9]}
     (run,) = renderer.start(matrix=matrix, run={"isolation": "fresh", "parallelism": 2})
@@ -172,6 +173,7 @@ def test_a_native_matrix_of_plain_params(renderer: Renderer, ending: Ending) -> 
     renderer.nothing_stands()
 
 
+@pytest.mark.long
 def test_levels_that_params_cannot_say(renderer: Renderer, ending: Ending) -> None:
     nasty = '$(params.orders) $(x) `id` "q"\''
     levels = [{"name": nasty, "value": 4}, {"name": "two words", "value": 5}]
@@ -208,6 +210,7 @@ def test_namespaced_no_right_in_the_cluster_is_needed(
     assert namespace.get(kinds, "-l", "llmatrix.dev/site")["items"] == []
 
 
+@pytest.mark.long
 def test_segments_of_a_lane_let_one_another_go(
     renderer: Renderer, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +228,7 @@ def test_segments_of_a_lane_let_one_another_go(
     renderer.nothing_stands()
 
 
+@pytest.mark.long
 def test_a_queue_holds_a_pipeline_run_until_it_is_admitted(
     renderer: Renderer, namespace: Any, ending: Ending
 ) -> None:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmatrix.stacks.waiting import until
+
+pytestmark = pytest.mark.long
 
 Runs = Callable[..., Any]
 FILE = """

@@ -23,7 +23,7 @@ from llmatrix.engines.tekton.reading import Phase, TrialState, read_trial
 from llmatrix.engines.tekton.sites import find_sites
 from llmatrix.stacks.waiting import until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 PATIENCE_S = 420.0
 EXPERIMENT: dict[str, Any] = {
     "name": "faults",
