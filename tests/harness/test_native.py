@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +30,7 @@ from llmatrix.harness.native.child import measure
 from llmatrix.harness.native.parent import orders_of
 from llmatrix.harness.native.sources import Traffic
 from llmatrix.harness.native.spool import in_order
+from llmatrix.harness.protocol import Measurement
 from llmatrix.harness.registry import harness
 
 pytestmark = pytest.mark.slow
@@ -367,18 +370,24 @@ def test_a_starved_client_is_invalid_and_says_why(
     end = [tools.chunk(tools.usage(20, 5000) + tools.END), b"0\r\n\r\n"]
     server = truth(lambda *_: [tools.head(), *([write, 0.01] * 100), *end])
     job = tools.job(tmp_path, server.url, load={"concurrency": 12}, duration=3.0, shards=1)
-    cores = os.sched_getaffinity(0)
-    busy = [sys.executable, "-c", "while True: pass"]
-    os.sched_setaffinity(0, {max(cores)})  # of this thread, and of what it starts: not the server
-    # A share of a seventeenth is less than the client needs, however quick the machine.
-    loops = [subprocess.Popen(busy) for _ in range(16)]
-    try:
-        measured = harness("native").run(job, progress=lambda _: None, stop=threading.Event())
-    finally:
-        os.sched_setaffinity(0, cores)
-        for loop in loops:
-            loop.kill()
-            loop.wait()
+    core = max(os.sched_getaffinity(0))
+
+    def starved() -> Measurement:
+        os.sched_setaffinity(0, {core})  # of this thread, and of what it starts
+        return harness("native").run(job, progress=lambda _: None, stop=threading.Event())
+
+    with contextlib.ExitStack() as loops:
+        # Each in a session of its own, for the kernel shares a core among sessions first: the
+        # client's share is then a thirteenth, and that is less than it needs.
+        for _ in range(12):
+            loop = subprocess.Popen(
+                [sys.executable, "-c", "while True: pass"], start_new_session=True
+            )
+            loops.callback(loop.wait)
+            loops.callback(loop.kill)
+            os.sched_setaffinity(loop.pid, {core})
+        with ThreadPoolExecutor(1) as threads:
+            measured = threads.submit(starved).result()
     (sender,) = measured.senders
     assert sender.cores == 1
     strain = Strain(sender.cpu, sender.cpu_wait, cores=sender.cores)
