@@ -13,12 +13,12 @@ $(UV):
 
 .venv/.ready: $(UV) pyproject.toml uv.lock
 	@echo "setting up: llmatrix and what it needs"
-	@$(UV) sync --frozen --quiet --inexact --extra tokenizers && touch $@
+	@$(UV) sync --frozen --quiet --compile-bytecode --inexact --extra tokenizers && touch $@
 
 setup: .venv/.ready ## Make the virtual environment
 
 engine: .venv/.ready ## Add a real llama.cpp server for its tests (built here: minutes, a C++ compiler)
-	@LLAMA_CPP_BUILD_JOBS=$$(nproc) $(UV) sync --frozen --quiet --all-extras
+	@LLAMA_CPP_BUILD_JOBS=$$(nproc) $(UV) sync --frozen --quiet --compile-bytecode --all-extras
 
 demo: .venv/.ready ## Run the quickstart on the embedded engine and name its report
 	@$(RUN) llmatrix run examples/quickstart.yaml
