@@ -16,6 +16,8 @@ from tools.devcluster import data_plane, engine, extras, gateway, stack
 from tools.devcluster.extras import Extras
 from tools.devcluster.layout import layout
 
+pytestmark = pytest.mark.long
+
 MODEL = "Qwen/Qwen3-0.6B"
 TOKENS = 48
 WHOLE = ("length", "stop")
@@ -61,7 +63,6 @@ for number in range(count):
 HANG_UP = """
 import sys, urllib.request as web
 
-pytestmark = pytest.mark.long
 url, body = sys.argv[1] + "/v1/completions", sys.argv[2].encode()
 answer = web.urlopen(web.Request(url, body, {"Content-Type": "application/json"}), timeout=120)
 print(answer.read1(65536))
