@@ -20,18 +20,17 @@ def command() -> None:
 @click.option("--orders", required=True, help="The lane's orders, as a document that travels.")
 @click.option("--run", "pipeline_run", required=True, help="PipelineRun whose end this is.")
 @click.option("--next", "following", default="", help="PipelineRun with the lane's next trials.")
-@click.option("--queue", default="", help="Queue in which that one waits.")
 @click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), required=True, help="For files."
 )
-def finish(orders: str, pipeline_run: str, following: str, queue: str, work: Path) -> int:
+def finish(orders: str, pipeline_run: str, following: str, work: Path) -> int:
     """Run what went missing, then let the lane's next part begin, or take its site down."""
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415 - each verb imports what it needs
     from llmatrix.engines.tekton.lane import Lane  # noqa: PLC0415
     from llmatrix.steps.lane_orders import LaneOrders  # noqa: PLC0415
 
     with stopped_by_signal() as stop, Cluster.connect() as cluster:
-        lane = Lane(cluster, LaneOrders.decoded(orders), pipeline_run, following, queue, work)
+        lane = Lane(cluster, LaneOrders.decoded(orders), pipeline_run, following, work)
         return lane.finish(stop)
 
 

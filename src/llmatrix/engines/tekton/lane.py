@@ -20,6 +20,7 @@ from llmatrix.cluster.kinds import PIPELINE_RUN, Object
 from llmatrix.engines.tekton.collect import SKEW_S
 from llmatrix.engines.tekton.pod import check_versions, slots_of, trial_run
 from llmatrix.engines.tekton.pod_log import say
+from llmatrix.engines.tekton.queueing import QUEUE
 from llmatrix.errors import StoreFault
 from llmatrix.plan.document import decode_trials
 from llmatrix.plan.trial import Trial
@@ -32,7 +33,6 @@ from llmatrix.steps.lane_orders import LaneOrders
 
 TRIALS_PARAM: Final = "trial"
 """Param of a pipeline task that holds its trials' document."""
-PENDING: Final = "PipelineRunPending"
 _ENDING: Final = frozenset(
     {"Cancelled", "CancelledRunFinally", "StoppedRunFinally", "PipelineRunCancelled"}
 )
@@ -45,14 +45,12 @@ class Lane:
     Attributes:
         pipeline_run: that this runs in; its spec holds the documents of its trials.
         following: name of the PipelineRun with the lane's next trials, or "".
-        queue: label that lets a queue admit it, or "".
     """
 
     cluster: Cluster
     orders: LaneOrders
     pipeline_run: str
     following: str
-    queue: str
     work: Path
 
     def finish(self, stop: threading.Event) -> int:
@@ -69,7 +67,7 @@ class Lane:
         if not cancelled:
             self._second_pass(run, stop)
         if self.following and not cancelled:
-            self._let_begin()
+            self._let_begin((run["metadata"].get("labels") or {}).get(QUEUE, ""))
             return 0
         left = self.take_down()
         for each in left:
@@ -110,11 +108,12 @@ class Lane:
             except StoreFault as fault:
                 say(f"warning: {fault}")
 
-    def _let_begin(self) -> None:
+    def _let_begin(self, queue: str) -> None:
+        """Let the next part begin: at once, or from the queue that this one came from."""
         change: dict[str, Any] = {"spec": {"status": None}}
-        if self.queue:
+        if queue:
             # The queue's controller unsuspends it when it is admitted.
-            change = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": self.queue}}}
+            change = {"metadata": {"labels": {QUEUE: queue}}}
         home = self.orders.site.home
         if self.cluster.merge(PIPELINE_RUN, self.following, home, change) is None:
             say(f"warning: PipelineRun {self.following} is gone; run the experiment again")
