@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from llmatrix.cli import main as cli
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
 from llmatrix.engines.tekton.compile import Compiled, compiled
@@ -68,6 +70,22 @@ def noise(size: int) -> str:
     """Give a comment of so many random bytes, in hexadecimal."""
     drawn = random.Random(7).randbytes(size)  # noqa: S311 - noise, not a secret
     return f"# {drawn.hex()}\n"
+
+
+def test_the_program_takes_the_words_that_the_tasks_give_it(compiled_of: CompiledOf) -> None:
+    made = compiled_of(FACTORS, run=FRESH)
+    closing = made.tasks[1]["spec"]["steps"]
+    programs = [each["spec"] for each in made.stepactions] + closing
+    assert len(programs) == len(Step) + 1
+    group = cli.llmatrix
+    for each in programs:
+        command: click.Command | None = group
+        context = click.Context(group)
+        words = [word for word in each["args"] if not word.endswith("[*])")]
+        while isinstance(command, click.Group):
+            _, command, words = command.resolve_command(context, words)
+        assert command is not None
+        command.make_context(command.name, words)  # raises for one that it lacks
 
 
 # Lanes
@@ -434,7 +452,7 @@ def test_the_environment_is_only_where_it_is_needed(compiled_of: CompiledOf) -> 
     assert made.tasks[1]["spec"]["steps"][0]["env"] == expected
 
 
-def test_a_queue_holds_the_first_segments_and_is_told_to_the_others(
+def test_a_queue_holds_the_first_segments_and_the_others_wait_for_them(
     compiled_of: CompiledOf,
 ) -> None:
     matrix = {"workload.question_len": list(range(1, 121))}
@@ -449,7 +467,6 @@ def test_a_queue_holds_the_first_segments_and_is_told_to_the_others(
         asked = each["metadata"]["annotations"]
         assert asked["kueue.konflux-ci.dev/requests-accelerators"] == "8"
         assert asked["kueue.konflux-ci.dev/requests-cpu"] == "1570m"
-        assert param(each["spec"]["pipelineSpec"]["finally"][0], "queue") == "gpus"
 
 
 def test_trials_on_their_own_sites_ask_the_queue_for_all_that_run_at_once(

@@ -183,7 +183,6 @@ def _closing(lane: LaneRun, following: str, seconds: int) -> dict[str, Any]:
             {"name": "orders", "value": "$(params.orders)"},
             {"name": "run", "value": "$(context.pipelineRun.name)"},
             {"name": "next", "value": following},
-            {"name": "queue", "value": lane.settings.queue or ""},
         ],
         "timeout": timeouts.duration(seconds),
     }

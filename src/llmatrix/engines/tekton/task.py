@@ -81,7 +81,6 @@ def closing_task(settings: Settings) -> Object:
         "orders": "Where and how the lane runs.",
         "run": "This PipelineRun.",
         "next": "The PipelineRun that waits for this one.",
-        "queue": "Kueue's queue that it then waits in.",
     }
     given = [word for name in params for word in (f"--{name}", f"$(params.{name})")]
     finish: dict[str, Any] = {
