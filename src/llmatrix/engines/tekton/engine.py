@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from llmatrix.cluster import facts
+from llmatrix.cluster import facts, users
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
@@ -103,7 +103,7 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
         namespace=cluster.namespace,
         image=default_image(),
         combinations=COMBINATIONS if tekton is None else tekton.combinations,
-        openshift=cluster.serves(facts.SECURITY_CONTEXT_CONSTRAINTS),
+        openshift=users.chosen_by(cluster),
     )
     check_namespace(cluster, settings.namespace)
     check_rights(cluster, settings)
