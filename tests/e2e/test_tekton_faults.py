@@ -251,11 +251,11 @@ def test_the_api_server_is_restarted_under_the_watch(ground: Field) -> None:
     run = ground.start()
     ground.in_step("workload")
     place = layout()
-    before = running.standing(place)["apiserver"]
-    running.end(place, ["apiserver"], grace_s=0.0)
+    before = running.standing(place)["kube-apiserver"]
+    running.end(place, ["kube-apiserver"], grace_s=0.0)
     time.sleep(5)  # the watch breaks, and what asks again meets nobody
     devcluster.up(place)
-    assert running.standing(place)["apiserver"] != before
+    assert running.standing(place)["kube-apiserver"] != before
     ground.ends_well(run)
 
 

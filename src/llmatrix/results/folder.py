@@ -156,9 +156,7 @@ class FolderStore:
         try:
             for entry in self._entries(parent):
                 # An object store has no empty folders, so neither has this one.
-                if entry.is_dir(follow_symlinks=False) and any(
-                    True for _ in self._walk(_joined(parent, entry.name))
-                ):
+                if entry.is_dir(follow_symlinks=False) and _holds_a_file(entry.path):
                     yield entry.name
         except OSError as error:
             self._fault(error, prefix, "listed")
@@ -225,6 +223,20 @@ class FolderStore:
             f"the store {self.url}: {what} could not be {deed}: {reason}"
             + (f" ({consequence})" if consequence else "")
         ) from error
+
+
+def _holds_a_file(folder: str) -> bool:
+    """Tell whether there is a file below a folder; the first that is found is enough."""
+    inner = []
+    with os.scandir(folder) as found:
+        for entry in found:
+            if not _is_name(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.path)
+            elif entry.is_file():
+                return True
+    return any(_holds_a_file(each) for each in inner)
 
 
 def _joined(folder: str, name: str) -> str:

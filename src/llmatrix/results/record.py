@@ -80,13 +80,13 @@ class Record(_Part):
     window_s: tuple[float, float]
     """Start and end of the measured window, seconds after the first scheduled request."""
     steps: list[StepOutcome]
-    attempts: list[Attempt] = []
+    attempts: list[Attempt] = Field(default_factory=list)
     metrics: dict[str, float | None]
-    withheld: dict[str, str] = {}
+    withheld: dict[str, str] = Field(default_factory=dict)
     checks: list[Check]
-    notes: list[str] = []
-    host: dict[str, Any] = {}
-    files: dict[str, StoredFile] = {}
+    notes: list[str] = Field(default_factory=list)
+    host: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, StoredFile] = Field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
