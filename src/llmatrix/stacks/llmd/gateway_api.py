@@ -1,0 +1,262 @@
+"""A Gateway on a site: brought up, looked at, addressed, and seen to be silent once it is gone.
+
+Its proxy is its controller's, in whichever namespace that keeps it; so it is judged by what the
+controller says of our objects, and by what answers at the Gateway's address.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from llmatrix.cluster.facts import GATEWAY, HTTP_ROUTE
+from llmatrix.cluster.faults import ClusterFault, Refused
+from llmatrix.cluster.kinds import SERVICE, Kind, Object
+from llmatrix.errors import FailureClass, StepFailure, Stopped
+from llmatrix.plan.step import Step
+from llmatrix.spec.llmd import LlmdGateway
+from llmatrix.stacks import kubernetes_objects, kubernetes_standing, site_rights
+from llmatrix.stacks.kubernetes_asking import asking
+from llmatrix.stacks.kubernetes_site import KubernetesSite
+from llmatrix.stacks.llmd import gateway_objects, gateway_support, names
+from llmatrix.stacks.llmd.conditions import Unmet, unmet
+from llmatrix.stacks.waiting import until
+
+_EVERY_S: Final = 0.4
+_PATIENCE_S: Final = 5.0
+"""A controller that sees our objects one by one may find fault with the first of them."""
+_UNCLAIMED_S: Final = 30.0
+"""Seconds for a controller to say anything about an object."""
+_RIGHTS_S: Final = 15.0
+"""Seconds until the API server knows a new binding."""
+GOES_S: Final = 120.0
+"""Seconds for the proxy of a Gateway that is gone to be gone, too."""
+_GENERATED: Final = "gateway.networking.k8s.io/gateway-name"
+"""Label of what controllers make for a Gateway in its own namespace (GEP-1762)."""
+
+
+def bring_up(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> None:
+    """Make the Gateway with its route and policies, and wait until it is programmed.
+
+    One that stands is made anew, as all that runs for a step. What does not come up is ended.
+
+    Raises:
+        StepFailure: they cannot be made, a controller finds fault with them, or none takes them.
+        Stopped: ``stop`` was set meanwhile.
+    """
+    _allow(site, layer, stop)
+    before = standing(site)
+    if before:
+        kubernetes_objects.put(site, Step.GATEWAY, (), stop)
+        if left := await_silence(before, stop):
+            raise StepFailure(f"{left}.", FailureClass.ENVIRONMENT)
+    ready = False
+    try:
+        documents = gateway_objects.objects(layer, site.address)
+        kubernetes_objects.put(site, Step.GATEWAY, documents, stop)
+        _await_programmed(site, layer, stop)
+        ready = True
+    finally:
+        if not ready:
+            kubernetes_objects.give_up(site, Step.GATEWAY)
+
+
+def wrong(site: KubernetesSite, layer: LlmdGateway, *, pooled: bool = True) -> str:
+    """Say what is not as it must be of the Gateway and what goes with it; "" if all is.
+
+    Args:
+        site: where.
+        layer: what is wanted.
+        pooled: whether the InferencePool must be there by now.
+    """
+    found = _unmet(site, layer)
+    if isinstance(found, str):
+        return found
+    for each in found:
+        if pooled or not _awaits_the_pool(each):
+            return str(each)
+    return "" if url(site, layer) else f"Gateway {names.gate(site.address)} has no address"
+
+
+def url(site: KubernetesSite, layer: LlmdGateway) -> str | None:
+    """Give the base URL of the Gateway as seen from a pod; None while it has no address.
+
+    A Service that the controller made beside the Gateway comes first: no load balancer, outside
+    the cluster, is then in the way of what is measured.
+    """
+    gate = names.gate(site.address)
+    with asking():
+        services = site.cluster.find(SERVICE, site.namespace, {_GENERATED: gate})
+        found = site.cluster.get(GATEWAY, gate, site.namespace)
+    for each in services:
+        address = each["spec"].get("clusterIP", "None")
+        ports = {port["port"] for port in each["spec"].get("ports", ())}
+        if address not in {"", "None"} and layer.port in ports:
+            return kubernetes_standing.url(address, layer.port)
+    return None if found is None else address_of(found)
+
+
+def address_of(gateway: Object) -> str | None:
+    """Give the base URL of a Gateway by its status: an address rather than a name."""
+    addresses = (gateway.get("status") or {}).get("addresses") or []
+    ordered = sorted(addresses, key=lambda each: each.get("type", "IPAddress") != "IPAddress")
+    if not ordered:
+        return None
+    port = gateway["spec"]["listeners"][0]["port"]
+    return kubernetes_standing.url(ordered[0]["value"], port)
+
+
+def standing(site: KubernetesSite) -> list[str]:
+    """Give the addresses at which a Gateway of the site answers; none where there is none."""
+    made = {each.kind for each in site.state().applied(Step.GATEWAY)}
+    if GATEWAY.name not in made:
+        return []
+    with asking():
+        try:
+            found = site.cluster.get(GATEWAY, names.gate(site.address), site.namespace)
+        except ClusterFault as error:
+            if not isinstance(error, Refused) and error.status != HTTPStatus.NOT_FOUND:
+                raise
+            found = None
+    base = None if found is None else address_of(found)
+    return [base] if base else []
+
+
+def await_silence(urls: Sequence[str], stop: threading.Event) -> str:
+    """Wait until nobody listens where a removed Gateway was; say so if somebody still does.
+
+    Its controller removes the proxy, wherever it is, some time after the Gateway is gone.
+
+    Raises:
+        Stopped: ``stop`` was set meanwhile.
+    """
+    still: list[str] = []
+
+    def silent() -> bool:
+        still[:] = [each for each in urls if _listens(each)]
+        return not still
+
+    if until(silent, GOES_S, stop=stop, every_s=_EVERY_S):
+        return ""
+    return f"the proxy of a Gateway that is gone still answers at {still[0]} after {GOES_S:g} s"
+
+
+def _allow(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> None:
+    """Give the account what Gateways need; trials before this one may have needed none."""
+    for right in site_rights.of_gateway(layer):
+        site.allow(right)
+    if not site.address.own_namespace:
+        return
+
+    def may() -> bool:
+        try:
+            kinds: list[Kind] = [GATEWAY, HTTP_ROUTE, *gateway_support.KINDS[layer.support]]
+            for kind in kinds:
+                site.cluster.find(kind, site.namespace)
+        except Refused:
+            return False
+        except ClusterFault:
+            return True  # one that is not there is told when it is to be made
+        return True
+
+    until(may, _RIGHTS_S, stop=stop, every_s=_EVERY_S)
+
+
+def _await_programmed(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> None:
+    watch, deadline = _Watch(), time.monotonic() + layer.startup
+    while True:
+        if stop.is_set():
+            raise Stopped("stopped while waiting for a Gateway")
+        found = _unmet(site, layer)
+        if isinstance(found, str):
+            raise StepFailure(f"{found}.", FailureClass.ENVIRONMENT)
+        waiting = [each for each in found if not _awaits_the_pool(each)]
+        base = url(site, layer)
+        if not waiting and base:
+            return
+        if waiting:
+            site.said(f"{Step.GATEWAY}: {waiting[0]}")
+        watch.judge(found, layer)
+        if time.monotonic() > deadline:
+            told = str(waiting[0]) if waiting else "the Gateway has no address"
+            raise StepFailure(
+                f"not ready within {layer.startup:g} s: {told}.", FailureClass.ENVIRONMENT
+            )
+        stop.wait(_EVERY_S)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Since when each condition does not hold."""
+
+    since: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def judge(self, found: Sequence[Unmet], layer: LlmdGateway) -> None:
+        """Raise StepFailure for what has lasted longer than it may."""
+        now = time.monotonic()
+        keys = {(each.about, f"{each.condition} {each.reason}"): each for each in found}
+        self.since = {key: self.since.get(key, now) for key in keys}
+        for key, each in keys.items():
+            lasts_s = now - self.since[key]
+            if not each.told and not _awaits_the_pool(each) and lasts_s > _UNCLAIMED_S:
+                raise StepFailure(f"{each}. {_unclaimed(layer)}", FailureClass.USER)
+            if not each.passing and lasts_s > _PATIENCE_S:
+                raise StepFailure(f"{each}.{advice(each, layer)}", FailureClass.USER)
+
+
+def advice(each: Unmet, layer: LlmdGateway) -> str:
+    """Say what may mend it, after a space; "" where the controller's own word must do."""
+    if each.reason == "InvalidKind" and layer.support != "envoy-gateway":
+        return (
+            f" The class {layer.class_name} routes to no InferencePools; take one that does, or "
+            f"set stack.gateway.support: envoy-gateway if it is Envoy Gateway's."
+        )
+    if each.reason == "Disabled" or "not enabled" in each.message or "disabled" in each.message:
+        return (
+            " Envoy Gateway must have enableBackend and enableEnvoyPatchPolicy on, in "
+            "extensionApis of its configuration."
+        )
+    return ""
+
+
+def _unclaimed(layer: LlmdGateway) -> str:
+    return (
+        f"Is there a GatewayClass {layer.class_name}, does its controller run, and does "
+        f"stack.gateway.support: {layer.support} fit it? Ask: llmatrix doctor FILE"
+    )
+
+
+def _unmet(site: KubernetesSite, layer: LlmdGateway) -> list[Unmet] | str:
+    """Give what does not hold of our objects, or say which of them is gone."""
+    gate, found = names.gate(site.address), []
+    for wanted in gateway_objects.objects(layer, site.address):
+        name = wanted["metadata"]["name"]
+        with asking():
+            kind = site.cluster.kind_of(wanted)
+            document = site.cluster.get(kind, name, site.namespace)
+        if document is None:
+            return f"{kind.name} {site.namespace}/{name} is gone"
+        found += unmet(document, gate)
+    if url(site, layer):
+        # An address of the Service that we go to will do; none may be given out for the other.
+        found = [each for each in found if each.reason != "AddressNotAssigned"]
+    return found
+
+
+def _awaits_the_pool(each: Unmet) -> bool:
+    """Tell whether a condition may be unmet as long as the router's step has not been done."""
+    return each.condition == "ResolvedRefs" and each.passing
+
+
+def _listens(base: str) -> bool:
+    host, _, port = base.removeprefix("http://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except OSError:
+        return False
+    return True
