@@ -118,16 +118,29 @@ def role_of(kind: str, site_role: str = SITE_ROLE) -> str:
     return f"{site_role}-{kind}"
 
 
-def to_bind(kind: str, site_role: str = SITE_ROLE) -> list[dict[str, Any]]:
-    """Give the rule in the whole cluster that step 1 needs to bind a kind's own role on a site."""
+def in_cluster(kind: str, site_role: str = SITE_ROLE) -> list[dict[str, Any]]:
+    """Give the rules in the whole cluster for what sites with their own namespaces need.
+
+    Step 1 must be able to bind the kind's own role there, and a Gateway's proxy is in a namespace
+    that only its controller knows.
+    """
     return [
         {
             "apiGroups": ["rbac.authorization.k8s.io"],
             "resources": ["clusterroles"],
             "resourceNames": [role_of(kind, site_role)],
             "verbs": ["bind"],
-        }
+        },
+        *MORE_IN_CLUSTER.get(kind, []),
     ]
+
+
+MORE_IN_CLUSTER: Final[dict[str, list[dict[str, Any]]]] = {
+    "llm-d-envoy-gateway": [
+        {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["list"]}
+    ],
+}
+"""What is looked at in the whole cluster, to see that it is gone."""
 
 
 OF_NAMESPACES: Final[list[dict[str, Any]]] = [

@@ -1,4 +1,4 @@
-"""A Gateway on a site: brought up, looked at, addressed, and seen to be silent once it is gone.
+"""A Gateway on a site: brought up, looked at, addressed, and seen to be gone with its proxy.
 
 Its proxy is its controller's, in whichever namespace that keeps it; so it is judged by what the
 controller says of our objects, and by what answers at the Gateway's address.
@@ -6,17 +6,15 @@ controller says of our objects, and by what answers at the Gateway's address.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Final
 
 from llmatrix.cluster.facts import GATEWAY, HTTP_ROUTE
 from llmatrix.cluster.faults import ClusterFault, Refused
-from llmatrix.cluster.kinds import SERVICE, Kind, Object
+from llmatrix.cluster.kinds import POD, SERVICE, Kind, Object
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.plan.step import Step
 from llmatrix.spec.llmd import LlmdGateway
@@ -36,6 +34,10 @@ _RIGHTS_S: Final = 15.0
 """Seconds until the API server knows a new binding."""
 GOES_S: Final = 120.0
 """Seconds for the proxy of a Gateway that is gone to be gone, too."""
+_OWNER_NAME: Final = "gateway.envoyproxy.io/owning-gateway-name"
+_OWNER_NAMESPACE: Final = "gateway.envoyproxy.io/owning-gateway-namespace"
+_PROXY: Final = (POD, SERVICE)
+"""What Envoy Gateway makes for a Gateway, with the labels above, in a namespace of its own."""
 _GENERATED: Final = "gateway.networking.k8s.io/gateway-name"
 """Label of what controllers make for a Gateway in its own namespace (GEP-1762)."""
 
@@ -50,11 +52,10 @@ def bring_up(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) ->
         Stopped: ``stop`` was set meanwhile.
     """
     _allow(site, layer, stop)
-    before = standing(site)
-    if before:
+    if stands(site):
         kubernetes_objects.put(site, Step.GATEWAY, (), stop)
-        if left := await_silence(before, stop):
-            raise StepFailure(f"{left}.", FailureClass.ENVIRONMENT)
+        if left := await_gone(site, stop):
+            raise StepFailure(f"{'; '.join(left)}.", FailureClass.ENVIRONMENT)
     ready = False
     try:
         documents = gateway_objects.objects(layer, site.address)
@@ -111,39 +112,46 @@ def address_of(gateway: Object) -> str | None:
     return kubernetes_standing.url(ordered[0]["value"], port)
 
 
-def standing(site: KubernetesSite) -> list[str]:
-    """Give the addresses at which a Gateway of the site answers; none where there is none."""
-    made = {each.kind for each in site.state().applied(Step.GATEWAY)}
-    if GATEWAY.name not in made:
-        return []
-    with asking():
-        try:
-            found = site.cluster.get(GATEWAY, names.gate(site.address), site.namespace)
-        except ClusterFault as error:
-            if not isinstance(error, Refused) and error.status != HTTPStatus.NOT_FOUND:
-                raise
-            found = None
-    base = None if found is None else address_of(found)
-    return [base] if base else []
+def stands(site: KubernetesSite) -> bool:
+    """Tell whether the site has a Gateway on record."""
+    return any(each.kind == GATEWAY.name for each in site.state().applied(Step.GATEWAY))
 
 
-def await_silence(urls: Sequence[str], stop: threading.Event) -> str:
-    """Wait until nobody listens where a removed Gateway was; say so if somebody still does.
+def await_gone(site: KubernetesSite, stop: threading.Event) -> list[str]:
+    """Wait until what a controller made for a Gateway that was removed is gone, too.
 
-    Its controller removes the proxy, wherever it is, some time after the Gateway is gone.
+    Where our account may not look (a site in a shared namespace has no rights beyond it), the
+    controller is trusted.
+
+    Returns:
+        What is still there, in words.
 
     Raises:
         Stopped: ``stop`` was set meanwhile.
     """
-    still: list[str] = []
+    gate, left = names.gate(site.address), list[str]()
+    owner: dict[str, str | None] = {_OWNER_NAME: gate, _OWNER_NAMESPACE: site.namespace}
+    beside: dict[str, str | None] = {_GENERATED: gate}
+    looks = [(SERVICE, site.namespace, beside), *((kind, None, owner) for kind in _PROXY)]
 
-    def silent() -> bool:
-        still[:] = [each for each in urls if _listens(each)]
-        return not still
+    def gone() -> bool:
+        left[:] = [each for look in looks for each in _seen(site, *look)]
+        return not left
 
-    if until(silent, GOES_S, stop=stop, every_s=_EVERY_S):
-        return ""
-    return f"the proxy of a Gateway that is gone still answers at {still[0]} after {GOES_S:g} s"
+    until(gone, GOES_S, stop=stop, every_s=_EVERY_S)
+    return [f"{each} (still there {GOES_S:g} s after its Gateway)" for each in left]
+
+
+def _seen(
+    site: KubernetesSite, kind: Kind, namespace: str | None, marks: dict[str, str | None]
+) -> list[str]:
+    with asking():
+        try:
+            found = site.cluster.find(kind, namespace, marks)
+        except Refused:
+            return []
+    names_ = [f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in found]
+    return [f"{kind.name} {each}" for each in names_]
 
 
 def _allow(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> None:
@@ -251,12 +259,3 @@ def _unmet(site: KubernetesSite, layer: LlmdGateway) -> list[Unmet] | str:
 def _awaits_the_pool(each: Unmet) -> bool:
     """Tell whether a condition may be unmet as long as the router's step has not been done."""
     return each.condition == "ResolvedRefs" and each.passing
-
-
-def _listens(base: str) -> bool:
-    host, _, port = base.removeprefix("http://").rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except OSError:
-        return False
-    return True

@@ -145,10 +145,11 @@ class Llmd:
 
     def remove(self, site: Site) -> list[str]:
         here = on_kubernetes(site)
-        before = gateway_api.standing(here)
+        had_gateway = gateway_api.stands(here)
         left = here.remove()
-        silence = gateway_api.await_silence(before, threading.Event()) if not left else ""
-        return [*left, silence] if silence else left
+        if had_gateway and not left:
+            return gateway_api.await_gone(here, threading.Event())
+        return left
 
 
 def _has_gateway(trial: Trial) -> bool:
