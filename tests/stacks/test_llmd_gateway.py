@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llmatrix.cluster.kinds import Object
+from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.spec.llmd import LlmdGateway, LlmdStack
 from llmatrix.stacks import site_rights
 from llmatrix.stacks.llmd import (
@@ -16,6 +17,7 @@ from llmatrix.stacks.llmd import (
     gateway,
     gateway_api,
     gateway_class,
+    gateway_faults,
     gateway_support,
     names,
 )
@@ -142,7 +144,7 @@ def test_only_gateways_need_the_rights_for_them() -> None:
 
 
 def test_labels_and_annotations_reach_the_gateway_and_what_is_made_for_it() -> None:
-    given = {"labels": {"team": "a"}, "annotations": {"networking.gke.io/x": "y z"}}
+    given: dict[str, Any] = {"labels": {"team": "a"}, "annotations": {"networking.gke.io/x": "y z"}}
     made = objects(layer(**given))["Gateway"]
     assert made["metadata"]["labels"] == made["spec"]["infrastructure"]["labels"] == {"team": "a"}
     assert made["spec"]["infrastructure"]["annotations"] == given["annotations"]
@@ -255,10 +257,42 @@ def test_only_what_may_come_right_is_waited_for(reason: str, passing: bool) -> N
 
 def test_advice_goes_with_what_is_wrong() -> None:
     wrong = conditions.Unmet("HTTPRoute a/b", "ResolvedRefs", "InvalidKind", "no such kind")
-    assert "stack.gateway.support: envoy-gateway" in gateway_api.advice(wrong, layer())
-    assert gateway_api.advice(wrong, layer("envoy-gateway")) == ""
+    assert "stack.gateway.support: envoy-gateway" in gateway_faults.advice(wrong, layer())
+    assert gateway_faults.advice(wrong, layer("envoy-gateway")) == ""
     off = conditions.Unmet("EnvoyPatchPolicy a/b", "Accepted", "Disabled", "is disabled")
-    assert "enableEnvoyPatchPolicy" in gateway_api.advice(off, layer("envoy-gateway"))
+    assert "enableEnvoyPatchPolicy" in gateway_faults.advice(off, layer("envoy-gateway"))
+
+
+def judged(each: conditions.Unmet, *times: float) -> None:
+    watch = gateway_faults.Watch(layer())
+    for now in times:
+        watch.judge([each], now)
+
+
+def test_a_fault_is_told_at_once_and_a_wait_is_not() -> None:
+    wrong = conditions.Unmet("HTTPRoute a/b", "Accepted", "NotAllowedByListeners", "no way")
+    judged(wrong, 0.0, 4.9)
+    with pytest.raises(StepFailure, match=r"is not Accepted \(NotAllowedByListeners: no way\)"):
+        judged(wrong, 0.0, 5.1)
+    judged(conditions.Unmet("Gateway a/b", "Programmed", "NoResources"), 0.0, 299.0)
+
+
+def test_what_no_controller_speaks_about_is_told_with_the_class() -> None:
+    silent = conditions.Unmet("Gateway a/b", "Accepted")
+    judged(silent, 0.0, 29.0)
+    with pytest.raises(StepFailure, match="Is there a GatewayClass some,") as told:
+        judged(silent, 0.0, 31.0)
+    assert told.value.failure is FailureClass.USER
+    # The pool that a route leads to is made by a later step.
+    judged(conditions.Unmet("HTTPRoute a/b", "ResolvedRefs"), 0.0, 99.0)
+    judged(conditions.Unmet("HTTPRoute a/b", "ResolvedRefs", "BackendNotFound"), 0.0, 99.0)
+
+
+def test_a_condition_that_held_meanwhile_begins_anew() -> None:
+    watch = gateway_faults.Watch(layer())
+    wrong = conditions.Unmet("HTTPRoute a/b", "Accepted", "Bad")
+    for now, found in ((0.0, [wrong]), (4.0, []), (8.0, [wrong]), (12.0, [wrong])):
+        watch.judge(found, now)
 
 
 @pytest.mark.parametrize(

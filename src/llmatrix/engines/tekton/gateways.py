@@ -32,9 +32,9 @@ def check(cluster: Cluster, plan: Plan) -> None:
     told = []
     for layer in wanted(plan):
         try:
-            told += [f"{each.told}; {each.mend}" for each in unfit(cluster, layer)]
+            told += [f"{each.told}; mend: {each.mend}" for each in unfit(cluster, layer)]
         except Refused:
-            continue  # who may not look at classes may have the account of the steps make gateways
+            continue  # the account of the steps may make Gateways all the same
     if told:
         raise EnvironmentFault("\n".join(told))
 

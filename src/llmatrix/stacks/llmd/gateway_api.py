@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from llmatrix.cluster.facts import GATEWAY, HTTP_ROUTE
@@ -23,13 +21,10 @@ from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd import gateway_objects, gateway_support, names
 from llmatrix.stacks.llmd.conditions import Unmet, unmet
+from llmatrix.stacks.llmd.gateway_faults import Watch, awaits_the_pool
 from llmatrix.stacks.waiting import until
 
 _EVERY_S: Final = 0.4
-_PATIENCE_S: Final = 5.0
-"""A controller that sees our objects one by one may find fault with the first of them."""
-_UNCLAIMED_S: Final = 30.0
-"""Seconds for a controller to say anything about an object."""
 _RIGHTS_S: Final = 15.0
 """Seconds until the API server knows a new binding."""
 GOES_S: Final = 120.0
@@ -79,7 +74,7 @@ def wrong(site: KubernetesSite, layer: LlmdGateway, *, pooled: bool = True) -> s
     if isinstance(found, str):
         return found
     for each in found:
-        if pooled or not _awaits_the_pool(each):
+        if pooled or not awaits_the_pool(each):
             return str(each)
     return "" if url(site, layer) else f"Gateway {names.gate(site.address)} has no address"
 
@@ -176,67 +171,26 @@ def _allow(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> N
 
 
 def _await_programmed(site: KubernetesSite, layer: LlmdGateway, stop: threading.Event) -> None:
-    watch, deadline = _Watch(), time.monotonic() + layer.startup
+    watch, deadline = Watch(layer), time.monotonic() + layer.startup
     while True:
         if stop.is_set():
             raise Stopped("stopped while waiting for a Gateway")
         found = _unmet(site, layer)
         if isinstance(found, str):
             raise StepFailure(f"{found}.", FailureClass.ENVIRONMENT)
-        waiting = [each for each in found if not _awaits_the_pool(each)]
+        waiting = [each for each in found if not awaits_the_pool(each)]
         base = url(site, layer)
         if not waiting and base:
             return
         if waiting:
             site.said(f"{Step.GATEWAY}: {waiting[0]}")
-        watch.judge(found, layer)
+        watch.judge(found, time.monotonic())
         if time.monotonic() > deadline:
             told = str(waiting[0]) if waiting else "the Gateway has no address"
             raise StepFailure(
                 f"not ready within {layer.startup:g} s: {told}.", FailureClass.ENVIRONMENT
             )
         stop.wait(_EVERY_S)
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Since when each condition does not hold."""
-
-    since: dict[tuple[str, str], float] = field(default_factory=dict)
-
-    def judge(self, found: Sequence[Unmet], layer: LlmdGateway) -> None:
-        """Raise StepFailure for what has lasted longer than it may."""
-        now = time.monotonic()
-        keys = {(each.about, f"{each.condition} {each.reason}"): each for each in found}
-        self.since = {key: self.since.get(key, now) for key in keys}
-        for key, each in keys.items():
-            lasts_s = now - self.since[key]
-            if not each.told and not _awaits_the_pool(each) and lasts_s > _UNCLAIMED_S:
-                raise StepFailure(f"{each}. {_unclaimed(layer)}", FailureClass.USER)
-            if not each.passing and lasts_s > _PATIENCE_S:
-                raise StepFailure(f"{each}.{advice(each, layer)}", FailureClass.USER)
-
-
-def advice(each: Unmet, layer: LlmdGateway) -> str:
-    """Say what may mend it, after a space; "" where the controller's own word must do."""
-    if each.reason == "InvalidKind" and layer.support != "envoy-gateway":
-        return (
-            f" The class {layer.class_name} routes to no InferencePools; take one that does, or "
-            f"set stack.gateway.support: envoy-gateway if it is Envoy Gateway's."
-        )
-    if each.reason == "Disabled" or "not enabled" in each.message or "disabled" in each.message:
-        return (
-            " Envoy Gateway must have enableBackend and enableEnvoyPatchPolicy on, in "
-            "extensionApis of its configuration."
-        )
-    return ""
-
-
-def _unclaimed(layer: LlmdGateway) -> str:
-    return (
-        f"Is there a GatewayClass {layer.class_name}, does its controller run, and does "
-        f"stack.gateway.support: {layer.support} fit it? Ask: llmatrix doctor FILE"
-    )
 
 
 def _unmet(site: KubernetesSite, layer: LlmdGateway) -> list[Unmet] | str:
@@ -254,8 +208,3 @@ def _unmet(site: KubernetesSite, layer: LlmdGateway) -> list[Unmet] | str:
         # An address of the Service that we go to will do; none may be given out for the other.
         found = [each for each in found if each.reason != "AddressNotAssigned"]
     return found
-
-
-def _awaits_the_pool(each: Unmet) -> bool:
-    """Tell whether a condition may be unmet as long as the router's step has not been done."""
-    return each.condition == "ResolvedRefs" and each.passing
