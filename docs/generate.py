@@ -385,6 +385,14 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights at home": lambda: rights(roles.AT_HOME),
     "rights on a site": lambda: rights(site_rights.ON_SITE),
     "rights on a site, llm-d": lambda: rights(site_rights.MORE_ON_SITE["llm-d"]),
+    "rights on a site, gateways": lambda: rights(
+        [
+            rule
+            for name, rules in site_rights.MORE_ON_SITE.items()
+            if name.startswith("llm-d-")
+            for rule in rules
+        ]
+    ),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),

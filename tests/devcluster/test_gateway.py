@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tools.devcluster import data_plane, extras, gateway, images, stack, step_image
+from tools.devcluster import extras, gateway, images, stack, step_image
 from tools.devcluster.gateway import Wanted
 from tools.devcluster.kubectl import Kubectl
 from tools.devcluster.layout import Layout
@@ -85,11 +84,3 @@ def test_a_flag_of_the_picker_is_one_word() -> None:
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--secure-serving=false" in arguments
     assert all(word.startswith("--") and "=" in word for word in arguments)
-
-
-def test_both_ways_of_envoy_send_to_the_picked_server() -> None:
-    alone = data_plane.bootstrap("epp.ns")["static_resources"]["clusters"][0]
-    attached = data_plane.attached_picker("picker", "all", "gate", "ns", "epp")
-    patch: dict[str, Any] = attached[-1]["spec"]["jsonPatches"][0]
-    assert patch["operation"]["value"] == alone
-    assert alone["original_dst_lb_config"]["http_header_name"] == stack.DESTINATION

@@ -29,8 +29,8 @@ from llmatrix.stacks.site_rights import (
     OF_NAMESPACES,
     ON_SITE,
     SITE_ROLE,
+    in_cluster,
     role_of,
-    to_bind,
 )
 from stacks.conformance import Rig
 
@@ -134,7 +134,7 @@ def rights(
             rules = orjson.loads(
                 orjson.dumps(OF_NAMESPACES).replace(SITE_ROLE.encode(), role.encode())
             )
-            rules += [rule for kind in kinds for rule in to_bind(kind, role)]
+            rules += [rule for kind in kinds for rule in in_cluster(kind, role)]
             reference = {"apiGroup": group, "kind": "ClusterRole", "name": f"{role}-namespaces"}
             made.extend(
                 [

@@ -294,15 +294,10 @@ def test_a_gateway_sends_each_request_where_the_picker_of_the_chart_says(
     namespace.apply(*parts.servers("model"))
     for one in rendered_pool(namespace.name, parts):
         namespace.apply(one)
-    namespace.apply(
-        data_plane.gateway("gate", gateway.CLASS), data_plane.route("all", "gate", "model")
-    )
-    namespace.apply(
-        *data_plane.attached_picker("picker", "all", "gate", namespace.name, "pool-epp")
-    )
+    namespace.apply(*data_plane.gateway("gate", gateway.CLASS, namespace.name, "pool-epp"))
     gate = namespace.until(lambda it: holds(it["status"], "Programmed"), "gateway", "gate")
-    namespace.until(policy_holds("Accepted"), "envoyextensionpolicy", "picker")
-    namespace.until(policy_holds("Programmed"), "envoypatchpolicy", "picker")
+    namespace.until(policy_holds("Accepted"), "envoyextensionpolicy", "gate")
+    namespace.until(policy_holds("Programmed"), "envoypatchpolicy", "gate")
     available(namespace, "model", "pool-epp")
     (address,) = gate["status"]["addresses"]
     url = f"http://{address['value']}"

@@ -165,6 +165,22 @@ def test_process_with_a_real_engine_whose_cache_holds_what_the_workload_shares(
     place.nothing_runs()
 
 
+def test_the_gateway_example_keeps_its_servers(place: Place) -> None:
+    """It is rendered in test_tekton.py, and such a Gateway stands for real in tests/e2e."""
+    (place.folder / "llm-d").mkdir()
+    file = "llm-d/gateway.yaml"
+    shutil.copy(EXAMPLES / file, place.folder / file)
+    planned = plan(place, file)
+    assert planned["trials"] == 12
+    assert planned["transitions"] == {
+        "namespace": 1,
+        "gateway": 2,
+        "router": 2,
+        "model": 1,
+        "server": 1,
+    }
+
+
 def test_the_llm_d_example_is_planned_and_refused_here(place: Place) -> None:
     """It is rendered in test_tekton.py, and its stack stands for real in tests/e2e."""
     (place.folder / "llm-d").mkdir()

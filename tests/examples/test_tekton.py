@@ -33,6 +33,7 @@ RENDERED = {
         "--set=results.store=s3://bucket/team",
         "--set=run.queue=gpus",
     ),
+    "llm-d-gateway": ("llm-d/gateway.yaml",),
     "llm-d-inference-scheduling": ("llm-d/inference-scheduling.yaml",),
 }
 """Folder beside the examples, and the words after ``llmatrix tekton render``."""

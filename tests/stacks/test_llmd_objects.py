@@ -72,6 +72,7 @@ def servers(treatment: Treatment, address: SiteAddress = OWN) -> list[Object]:
         ({"server": {"simulated": True, "replicas": 3}}, {Step.SERVER}),
         ({"accelerator": "A100"}, {Step.SERVER}),
         ({"gateway": {"proxy": {"image": "envoy:2"}}}, {Step.GATEWAY, Step.ROUTER}),
+        ({"gateway": {"mode": "gateway", "class_name": "eg"}}, {Step.GATEWAY, Step.ROUTER}),
         ({"model": {"source": "hostpath", "path": "/m"}}, {Step.MODEL, Step.SERVER}),
     ],
 )

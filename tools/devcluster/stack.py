@@ -12,8 +12,6 @@ from typing import Any, Final
 Object = dict[str, Any]
 PORT: Final = 8000
 """Where a model server listens."""
-DESTINATION: Final = "x-gateway-destination-endpoint"
-"""The header in which the picker names the server."""
 METRICS: Final[Mapping[str, Mapping[str, str]]] = {
     # Its default for the cache, vllm:gpu_cache_usage_perc, is a name that vLLM has given up.
     "vllm": {

@@ -25,6 +25,10 @@ from llmatrix.cluster.kinds import (
 
 TEKTON_NAMESPACES: Final = ("tekton-pipelines", "openshift-pipelines")
 GATEWAY: Final = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
+GATEWAY_CLASS: Final = Kind(
+    "gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass", namespaced=False
+)
+HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 INFERENCE_POOL: Final = Kind("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
 LEADER_WORKER_SET: Final = Kind(
     "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"

@@ -25,6 +25,8 @@ ENVOY: Final = "docker.io/envoyproxy/envoy:v1.36.2"
 PICKER: Final = "registry.k8s.io/gateway-api-inference-extension/epp:v1.2.0"
 
 Flag = Annotated[str, Field(pattern=FLAG)]
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY)]
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE)]
 Plain = str | int | float | bool
 Resources = Annotated[
     dict[
@@ -47,10 +49,29 @@ class Proxy(Section):
 class LlmdGateway(Section):
     """What requests are sent to."""
 
-    mode: Literal["none", "standalone"] = "standalone"
-    """`standalone`: an Envoy that asks the picker; `none`: the servers' Service, no picker."""
+    mode: Literal["none", "standalone", "gateway"] = "standalone"
+    """`standalone`: an Envoy that asks the picker; `gateway`: a Gateway of a class that the cluster
+    offers; `none`: the servers' Service, no picker."""
     proxy: Proxy = Proxy()
     """The Envoy of `standalone`."""
+    class_name: Annotated[str, Field(pattern=NAME)] | None = None
+    """Name of the GatewayClass; needed with `gateway`, which the other fields are for, too."""
+    support: Literal["inference-pool", "istio", "gke", "envoy-gateway"] = "inference-pool"
+    """How its requests come to the picker: by the InferencePool, or with what that class needs."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 80
+    """Where the Gateway listens."""
+    labels: Annotated[dict[LabelKey, LabelValue], IN_ORDER] = {}
+    """More labels of the Gateway and of what its controller makes for it."""
+    annotations: Annotated[dict[LabelKey, str], IN_ORDER] = {}
+    """Annotations of the Gateway and of what its controller makes for it."""
+    startup: PositiveDuration = 300.0
+    """Seconds until the Gateway must be programmed, its address assigned."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.mode == "gateway" and self.class_name is None:
+            raise ValueError("mode: gateway needs class_name, a GatewayClass of the cluster")
+        return self
 
 
 class LlmdRouter(Section):

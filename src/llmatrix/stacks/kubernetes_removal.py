@@ -9,6 +9,7 @@ from typing import Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
+from llmatrix.cluster.facts import GATEWAY
 from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import (
     CONFIG_MAP,
@@ -28,9 +29,10 @@ GOES_S: Final = 90.0
 """Seconds for the objects of a site to go."""
 USUAL: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP)
 """Kinds that any stack makes, owners before what they own; others are on the site's record."""
-RUNNING: Final = (STATEFUL_SET, DEPLOYMENT, JOB)
-"""Kinds that run pods of their own: made anew, never changed in place, so that nothing that ran
-before a step was applied runs after it, and the accelerators of the old are free for the new."""
+RUNNING: Final = (STATEFUL_SET, DEPLOYMENT, JOB, GATEWAY)
+"""Kinds that run pods of their own, a Gateway by its controller: made anew, never changed in place,
+so that nothing that ran before a step was applied runs after it, and the accelerators of the old
+are free for the new."""
 _EVERY_S: Final = 0.25
 
 

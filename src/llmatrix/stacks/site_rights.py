@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from llmatrix.spec.llmd import LlmdGateway, LlmdStack
+from llmatrix.spec.stacks import Stack
+
 SITE_ROLE: Final = "llmatrix-site"
 """ClusterRole with the rules of ``ON_SITE``; step 1 binds it in namespaces that it makes."""
 
@@ -54,26 +57,90 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
             "resources": ["roles", "rolebindings"],
             "verbs": _MADE,
         },
-    ]
+    ],
+    "llm-d-gateway": [
+        {
+            "apiGroups": ["gateway.networking.k8s.io"],
+            "resources": ["gateways", "httproutes"],
+            "verbs": ["get", *_MADE],
+        },
+    ],
+    "llm-d-envoy-gateway": [
+        {
+            "apiGroups": ["gateway.envoyproxy.io"],
+            "resources": ["backends", "envoyextensionpolicies", "envoypatchpolicies"],
+            "verbs": ["get", *_MADE],
+        },
+    ],
+    "llm-d-istio": [
+        {
+            "apiGroups": ["networking.istio.io"],
+            "resources": ["destinationrules"],
+            "verbs": ["get", *_MADE],
+        },
+    ],
+    "llm-d-gke": [
+        {
+            "apiGroups": ["networking.gke.io"],
+            "resources": ["healthcheckpolicies", "gcpbackendpolicies"],
+            "verbs": ["get", *_MADE],
+        },
+    ],
 }
-"""By kind of stack, what it needs on a site beyond ``ON_SITE``."""
+"""By kind of stack, or by a way in which one is used, what it needs beyond ``ON_SITE``."""
+
+
+def needs(stack: Stack) -> frozenset[str]:
+    """Name all that a stack needs of ``MORE_ON_SITE``, and its kind in any case."""
+    more = of_gateway(stack.gateway) if isinstance(stack, LlmdStack) else ()
+    return frozenset({stack.kind, *more})
+
+
+def of_gateway(layer: LlmdGateway) -> list[str]:
+    """Name what a gateway layer needs of ``MORE_ON_SITE``."""
+    if layer.mode != "gateway":
+        return []
+    of_class = f"llm-d-{layer.support}"
+    return ["llm-d-gateway", *([of_class] if of_class in MORE_ON_SITE else [])]
+
+
+def to_remove(kind: str) -> list[dict[str, Any]]:
+    """Give the rules by which people find and remove what a kind's steps made on a site."""
+    return [
+        rule | {"verbs": ["get", "list", "delete"]}
+        for rule in MORE_ON_SITE[kind]
+        if "delete" in rule["verbs"]
+    ]
 
 
 def role_of(kind: str, site_role: str = SITE_ROLE) -> str:
-    """Name the ClusterRole with what a kind of stack needs on a site beyond ``ON_SITE``."""
+    """Name the ClusterRole with what is needed on a site beyond ``ON_SITE``."""
     return f"{site_role}-{kind}"
 
 
-def to_bind(kind: str, site_role: str = SITE_ROLE) -> list[dict[str, Any]]:
-    """Give the rule in the whole cluster that step 1 needs to bind a kind's own role on a site."""
+def in_cluster(kind: str, site_role: str = SITE_ROLE) -> list[dict[str, Any]]:
+    """Give the rules in the whole cluster for what sites with their own namespaces need.
+
+    Step 1 must be able to bind the kind's own role there, and a Gateway's proxy is in a namespace
+    that only its controller knows.
+    """
     return [
         {
             "apiGroups": ["rbac.authorization.k8s.io"],
             "resources": ["clusterroles"],
             "resourceNames": [role_of(kind, site_role)],
             "verbs": ["bind"],
-        }
+        },
+        *MORE_IN_CLUSTER.get(kind, []),
     ]
+
+
+MORE_IN_CLUSTER: Final[dict[str, list[dict[str, Any]]]] = {
+    "llm-d-envoy-gateway": [
+        {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["list"]}
+    ],
+}
+"""What is looked at in the whole cluster, to see that it is gone."""
 
 
 OF_NAMESPACES: Final[list[dict[str, Any]]] = [

@@ -9,6 +9,7 @@ from llmatrix.cluster import facts
 from llmatrix.cluster.access import denied
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import SERVICE_ACCOUNT, Kind
+from llmatrix.engines.tekton import gateways
 from llmatrix.engines.tekton.doctor import Answer, Asked, Question, ok, warning, wrong
 from llmatrix.engines.tekton.doctor_cluster import SECURITY, flag, lacking
 from llmatrix.engines.tekton.rights import of_the_account
@@ -298,6 +299,7 @@ QUESTIONS: Final[tuple[tuple[str, Question], ...]] = (
     ("pod security", pod_security),
     ("accelerators", room),
     ("serving", serving),
+    ("gateway", gateways.question),
     ("queue", queue),
     ("image", image),
 )

@@ -19,6 +19,7 @@ from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
 from llmatrix.cluster.watching import Seen, Wanted, following
 from llmatrix.engines.protocol import Orders
+from llmatrix.engines.tekton import gateways
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.collect import Collector
 from llmatrix.engines.tekton.compile import compiled
@@ -110,6 +111,7 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
     )
     check_namespace(cluster, settings.namespace)
     check_rights(cluster, settings)
+    gateways.check(cluster, plan)
     return Target(cluster, plan, settings)
 
 

@@ -10,13 +10,13 @@ from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import SERVICE_ACCOUNT, known
 from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
-from llmatrix.engines.tekton.submitter import AT_HOME, OF_SITES
-from llmatrix.stacks.site_rights import MORE_ON_SITE, OF_NAMESPACES, ON_SITE, to_bind
+from llmatrix.engines.tekton.submitter import OF_SITES, at_home
+from llmatrix.stacks.site_rights import MORE_ON_SITE, OF_NAMESPACES, ON_SITE, in_cluster
 
 
 def ours(settings: Settings) -> list[Right]:
     """Give the rights of whoever submits, follows, collects and cancels."""
-    wanted = rights_of(AT_HOME, settings.namespace)
+    wanted = rights_of(at_home(settings), settings.namespace)
     return wanted if settings.namespaced else [*wanted, *rights_of(OF_SITES)]
 
 
@@ -25,7 +25,7 @@ def of_the_account(settings: Settings) -> list[Right]:
     at_home = rights_of(roles.AT_HOME, settings.namespace)
     if settings.namespaced:
         return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
-    binds = [rule for kind in roles.more_kinds(settings) for rule in to_bind(kind)]
+    binds = [rule for kind in roles.more_kinds(settings) for rule in in_cluster(kind)]
     return [*at_home, *rights_of([*OF_NAMESPACES, *binds])]
 
 

@@ -29,8 +29,8 @@ from llmatrix.stacks.site_rights import (
     OF_NAMESPACES,
     ON_SITE,
     SITE_ROLE,
+    in_cluster,
     role_of,
-    to_bind,
 )
 
 SITES_ROLE: Final = "llmatrix-sites"
@@ -99,7 +99,7 @@ def _more_in_cluster(settings: Settings, kind: str) -> list[Object]:
     name = dns_name(SITES_ROLE, settings.namespace, settings.account, kind)
     return [
         _role(CLUSTER_ROLE, role_of(kind), None, MORE_ON_SITE[kind]),
-        _role(CLUSTER_ROLE, role, None, to_bind(kind)),
+        _role(CLUSTER_ROLE, role, None, in_cluster(kind)),
         _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, role)),
     ]
 

@@ -10,6 +10,7 @@ from llmatrix.cluster.naming import LONGEST, dns_name
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
+from llmatrix.stacks.site_rights import needs
 
 RESULTS: Final = "/results"
 """Where the claim for the records is mounted."""
@@ -56,7 +57,8 @@ class Settings:
         keeps_s: seconds after the planned end until nobody wants what still stands.
         combinations: most that the cluster allows in one matrix.
         openshift: users and groups are the cluster's to choose, so none are asked for.
-        kinds: of the stacks; some need more rights than others.
+        kinds: of the stacks, and ways in which they are used: some need more rights than others
+            (``site_rights.needs``).
     """
 
     namespace: str
@@ -122,7 +124,9 @@ def resolved(
         keeps_s=cluster.expires,
         combinations=combinations,
         openshift=openshift,
-        kinds=frozenset(treatment.stack.kind for treatment in plan.distinct_stacks()),
+        kinds=frozenset(
+            need for treatment in plan.distinct_stacks() for need in needs(treatment.stack)
+        ),
     )
 
 

@@ -33,9 +33,12 @@ from llmatrix.cluster.kinds import (
     Object,
 )
 from llmatrix.errors import Stopped
+from llmatrix.plan.step import Step
+from llmatrix.stacks.site_state import SiteState
 
 SITE_KINDS: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP, LEASE)
-"""Kinds that sites in a shared namespace are made of, owners before what they own."""
+"""Kinds that any site in a shared namespace is made of, owners before what they own; which others
+there are, the sites have on record."""
 AT_ONCE: Final = 8
 _RESERVED: Final = ("default", "kube-", "openshift", "tekton-")
 _EVERY_S: Final = 0.5
@@ -50,12 +53,23 @@ class Piece:
     namespace: str | None
     name: str
     uid: str
+    site: str = ""
+    """Name of the site that it is of, if any."""
+    record: bool = False
+    """Whether it is what the site has on record: by it the rest is found, so it goes last."""
 
     @classmethod
     def of(cls, kind: Kind, document: Object) -> Piece:
         """Refer to an object."""
         metadata = document["metadata"]
-        return cls(kind, metadata.get("namespace"), metadata["name"], metadata.get("uid", ""))
+        return cls(
+            kind,
+            metadata.get("namespace"),
+            metadata["name"],
+            metadata.get("uid", ""),
+            (metadata.get("labels") or {}).get(labels.SITE, ""),
+            _is_record(kind, document),
+        )
 
     def __str__(self) -> str:
         """Name it as people do: ``namespace e-0``, ``Service bench/e-0-model``."""
@@ -138,19 +152,31 @@ def find_sites(cluster: Cluster, home: str, selection: Mapping[str, str | None])
     """
     wanted = {labels.MANAGED_BY: labels.OURS, labels.SITE: None, **selection}
     unseen: list[str] = []
-    objects: list[tuple[Kind, Object]] = []
-    namespaces: list[Object] = []
-    for kind in (NAMESPACE, *SITE_KINDS):
+
+    def look(kind: Kind) -> list[tuple[Kind, Object]]:
         try:
-            found = cluster.find(kind, None if kind is NAMESPACE else home, wanted)
+            found = cluster.find(kind, home if kind.namespaced else None, wanted)
         except Refused as error:
             unseen.append(str(error))
-            continue
-        if kind is NAMESPACE:
-            namespaces = found
-        else:
-            objects += [(kind, each) for each in found]
+            return []
+        except ClusterFault as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return []  # the definition of the kind is gone, and they with it
+        return [(kind, each) for each in found]
+
+    namespaces = [each for _, each in look(NAMESPACE)]
+    objects = [each for kind in SITE_KINDS for each in look(kind)]
+    more = [kind for kind in recorded_kinds(objects, home) if kind not in SITE_KINDS]
+    objects = [*(each for kind in more for each in look(kind)), *objects]
     return Found(tuple(read_sites(namespaces, objects, home)), tuple(unseen))
+
+
+def recorded_kinds(objects: Iterable[tuple[Kind, Object]], home: str) -> list[Kind]:
+    """Give the kinds that the sites among these objects have on record beside the usual ones."""
+    records = [each for kind, each in objects if _is_record(kind, each) and is_of_site(each, home)]
+    found = (kind for each in records for kind in SiteState(each.get("data") or {}).kinds())
+    return list(dict.fromkeys(found))
 
 
 def unused_definitions(cluster: Cluster, home: str) -> list[Piece]:
@@ -177,6 +203,8 @@ def remove(
 ) -> list[str]:
     """Remove objects and see them gone, all within ``patience_s`` seconds.
 
+    What a site has on record goes once all else of it is gone, or stays with what does not go.
+
     Returns:
         What could not be removed, in words.
 
@@ -184,19 +212,36 @@ def remove(
         Stopped: ``stop`` was set meanwhile; what was told to go goes.
     """
     give_up = time.monotonic() + patience_s
+    left = _remove(cluster, [each for each in pieces if not each.record], give_up, stop)
+    stuck = {each.site for each in left}
+    records = [each for each in pieces if each.record and each.site not in stuck]
+    left |= _remove(cluster, records, give_up, stop)
+    return list(left.values())
+
+
+def _remove(
+    cluster: Cluster, pieces: Sequence[Piece], give_up: float, stop: threading.Event
+) -> dict[Piece, str]:
+    """Remove objects; tell for each that could not be removed why."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         refusals = list(pool.map(lambda piece: _delete(cluster, piece), pieces))
-    left = [refusal for refusal in refusals if refusal]
-    waiting = [piece for piece, refusal in zip(pieces, refusals, strict=True) if not refusal]
+    told = dict(zip(pieces, refusals, strict=True))
+    left = {piece: refusal for piece, refusal in told.items() if refusal}
+    waiting = [piece for piece in pieces if piece not in left]
     while waiting:
         waiting = [piece for piece in waiting if _stands(cluster, piece)]
         if not waiting:
             break
         if time.monotonic() >= give_up:
-            return [*left, *(_held(cluster, piece) for piece in waiting)]
+            return left | {piece: _held(cluster, piece) for piece in waiting}
         if stop.wait(_EVERY_S):
             raise Stopped("stopped; what was told to go goes by itself")
     return left
+
+
+def _is_record(kind: Kind, document: Object) -> bool:
+    marks = document["metadata"].get("labels") or {}
+    return kind is CONFIG_MAP and marks.get(labels.STEP) == Step.NAMESPACE.value
 
 
 def _site(name: str, pieces: Sequence[tuple[Kind, Object]]) -> StandingSite:

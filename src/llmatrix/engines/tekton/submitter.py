@@ -28,8 +28,9 @@ from llmatrix.cluster.kinds import (
     Object,
 )
 from llmatrix.engines.tekton.objects import hashed, made
-from llmatrix.engines.tekton.roles import Rules, rule
+from llmatrix.engines.tekton.roles import Rules, more_kinds, rule
 from llmatrix.engines.tekton.settings import Settings
+from llmatrix.stacks.site_rights import to_remove
 
 SUBMITTER: Final = "llmatrix-submitter"
 """Role, and in the mode with a namespace for each lane ClusterRole, of these people."""
@@ -52,16 +53,23 @@ AT_HOME: Final[Rules] = [
     rule(CONFIG_MAP, "get", "list", "delete"),
     rule(LEASE, "get", "list", "delete"),
 ]
-"""In the namespace of the PipelineRuns."""
+"""In the namespace of the PipelineRuns, whatever the stacks."""
 
 OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 """In the cluster, where each lane has a namespace of its own: to find and remove those left."""
 
 
+def at_home(settings: Settings) -> Rules:
+    """Give the rules in the namespace of the PipelineRuns, for what its sites are made of."""
+    kinds = more_kinds(settings) if settings.namespaced else []
+    return [*AT_HOME, *(rule for kind in kinds for rule in to_remove(kind))]
+
+
 def submitter(settings: Settings) -> list[Object]:
     """Make the roles; nobody is bound to them."""
-    home = made(ROLE, SUBMITTER, settings.namespace, spec=hashed(AT_HOME))
-    objects = [{**home, "rules": AT_HOME}]
+    rules = at_home(settings)
+    home = made(ROLE, SUBMITTER, settings.namespace, spec=hashed(rules))
+    objects = [{**home, "rules": rules}]
     if not settings.namespaced:
         sites = made(CLUSTER_ROLE, SUBMITTER, None, spec=hashed(OF_SITES))
         objects.append({**sites, "rules": OF_SITES})

@@ -32,7 +32,7 @@ def check(treatment: Treatment) -> None:
         if stack.router.config is not None:
             raise UserError(
                 "stack.router.config: with stack.gateway.mode none no request passes a picker; "
-                "set the mode to standalone, or leave the configuration out."
+                "set the mode to standalone or gateway, or leave the configuration out."
             )
     else:
         _check_picked(treatment, stack)

@@ -14,7 +14,8 @@ from llmatrix.stacks.llmd.names import DESTINATION, PICKER_PORT, PROXY_PORT
 READY_PORT: Final = 19001
 READY_PATH: Final = "/health"
 _TYPES: Final = "type.googleapis.com/envoy.extensions"
-_PICKED: Final = "picked"
+PICKED: Final = "picked"
+"""What the cluster is called whose endpoint the picker names."""
 _UNLIMITED: Final = {
     # Envoy's own limit of 1,024 would cut the load before the servers do.
     "max_connections": 40000,
@@ -28,7 +29,7 @@ def bootstrap(picker: str) -> Object:
     route = {
         "match": {"prefix": "/"},
         # The client gives up, not the proxy: an answer of a model may take minutes.
-        "route": {"cluster": _PICKED, "timeout": "0s"},
+        "route": {"cluster": PICKED, "timeout": "0s"},
     }
     hosts = [{"name": "all", "domains": ["*"], "routes": [route]}]
     ready = _filter(
@@ -43,15 +44,15 @@ def bootstrap(picker: str) -> Object:
                 _listener("serving", PROXY_PORT, hosts, [_external_processing()]),
                 _listener("ready", READY_PORT, [], [ready]),
             ],
-            "clusters": [_picked(), _picker(picker)],
+            "clusters": [picked(), _picker(picker)],
         }
     }
 
 
-def _picked() -> Object:
+def picked() -> Object:
     """Give the cluster whose endpoint is what the picker wrote into the request's header."""
     return {
-        "name": _PICKED,
+        "name": PICKED,
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": "5s",

@@ -1,4 +1,4 @@
-"""The gateway layer: an Envoy that stands alone before the picker, or nothing at all."""
+"""The gateway layer: an Envoy that stands alone before the picker, a Gateway, or nothing at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmatrix.cluster.kinds import Object
 from llmatrix.plan.step import Step
 from llmatrix.spec.llmd import LlmdGateway
 from llmatrix.stacks import kubernetes_parts
-from llmatrix.stacks.llmd import envoy, names, pods
+from llmatrix.stacks.llmd import envoy, gateway_objects, names, pods
 from llmatrix.stacks.site_address import SiteAddress
 
 _FOLDER: Final = "/etc/envoy"
@@ -21,8 +21,10 @@ def objects(layer: LlmdGateway, address: SiteAddress) -> list[Object]:
     """Give the objects of the layer; none where requests go to the servers' Service."""
     if layer.mode == "none":
         return []
+    if layer.mode == "gateway":
+        return gateway_objects.objects(layer, address)
     name, mark = names.gateway(address), names.marks(address, Step.GATEWAY)
-    host = f"{names.picker(address)}.{address.namespace}.svc"
+    host = names.host(names.picker(address), address)
     container = kubernetes_parts.container(
         "envoy",
         ["envoy", "-c", f"{_FOLDER}/{_FILE}", "--log-level", "warn"],

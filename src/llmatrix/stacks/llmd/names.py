@@ -25,6 +25,16 @@ def gateway(address: SiteAddress) -> str:
     return address.object_name("gateway")
 
 
+def gate(address: SiteAddress) -> str:
+    """Name the Gateway with its route: not as above, for controllers name Services after it."""
+    return address.object_name("gate")
+
+
+def host(name: str, address: SiteAddress) -> str:
+    """Give the name in the cluster's DNS of a Service of this site, whatever the domain is."""
+    return f"{name}.{address.namespace}.svc"
+
+
 def picker(address: SiteAddress) -> str:
     """Name the picker with all that is its own, and its pool."""
     return address.object_name("picker")

@@ -23,7 +23,16 @@ from llmatrix.stacks import (
 from llmatrix.stacks.http import Unreachable, answers
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
-from llmatrix.stacks.llmd import checks, data_plane, gateway, names, picker_config, router, server
+from llmatrix.stacks.llmd import (
+    checks,
+    data_plane,
+    gateway,
+    gateway_api,
+    names,
+    picker_config,
+    router,
+    server,
+)
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -53,6 +62,9 @@ class Llmd:
         here = on_kubernetes(site)
         if step is Step.NAMESPACE:
             return here.stands()
+        if step is Step.GATEWAY and _has_gateway(trial):
+            layer = section(trial.treatment).gateway
+            return not gateway_api.wrong(here, layer, pooled=False)
         if step not in _running(trial):
             return True
         if kubernetes_standing.changed(here, here.state(), step):
@@ -69,6 +81,8 @@ class Llmd:
             here.allow(self.kind)
         elif step is Step.MODEL:
             return  # what a server mounts is there already, or it fetches it itself
+        elif step is Step.GATEWAY and _has_gateway(trial):
+            gateway_api.bring_up(here, section(trial.treatment).gateway, stop)
         elif step in _running(trial):
             _apply(step, trial, here, stop)
         else:
@@ -130,19 +144,34 @@ class Llmd:
         return _logs(on_kubernetes(site), (Step.GATEWAY, Step.ROUTER, Step.SERVER))
 
     def remove(self, site: Site) -> list[str]:
-        return on_kubernetes(site).remove()
+        here = on_kubernetes(site)
+        had_gateway = gateway_api.stands(here)
+        left = here.remove()
+        if had_gateway and not left:
+            return gateway_api.await_gone(here, threading.Event())
+        return left
+
+
+def _has_gateway(trial: Trial) -> bool:
+    """Tell whether the gateway's proxy is a controller's and not a pod of ours."""
+    return section(trial.treatment).gateway.mode == "gateway"
 
 
 def _running(trial: Trial) -> tuple[Step, ...]:
     """Give the steps that have pods."""
-    if section(trial.treatment).gateway.mode == "none":
-        return (Step.SERVER,)
-    return (Step.GATEWAY, Step.ROUTER, Step.SERVER)
+    modes: dict[str, tuple[Step, ...]] = {
+        "none": (Step.SERVER,),
+        "standalone": (Step.GATEWAY, Step.ROUTER, Step.SERVER),
+        "gateway": (Step.ROUTER, Step.SERVER),
+    }
+    return modes[section(trial.treatment).gateway.mode]
 
 
 def _gone(trial: Trial, site: KubernetesSite) -> str:
     state = site.state()
     told = [kubernetes_standing.changed(site, state, step) for step in _running(trial)]
+    if _has_gateway(trial):
+        told.append(gateway_api.wrong(site, section(trial.treatment).gateway))
     return "; ".join(filter(None, told))
 
 
@@ -199,6 +228,8 @@ def _why_not(trial: Trial, site: KubernetesSite, servers: list[str], *, picked: 
             return "the picker's Service is gone"
         if told := data_plane.unseen(picker, len(servers)):
             return told
+    if _has_gateway(trial) and (told := gateway_api.wrong(site, section(trial.treatment).gateway)):
+        return told
     return data_plane.stuck(_front(trial, site), trial.treatment.model.name)
 
 
@@ -208,12 +239,15 @@ def _front(trial: Trial, site: KubernetesSite) -> str:
     Raises:
         StepFailure: its Service is gone.
     """
-    if Step.GATEWAY in _running(trial):
+    url: str | None
+    if _has_gateway(trial):
+        url = gateway_api.url(site, section(trial.treatment).gateway)
+    elif Step.GATEWAY in _running(trial):
         url = _service(site, names.gateway(site.address), names.PROXY_PORT)
     else:
         url = _service(site, names.server(site.address), names.SERVER_PORT)
     if url is None:
-        raise StepFailure("the Service that requests are sent to is gone.", FailureClass.SERVER)
+        raise StepFailure("what requests are sent to is gone.", FailureClass.SERVER)
     return url
 
 
