@@ -39,6 +39,9 @@ OF_A_PICKER: Final[list[dict[str, Any]]] = [
 ]
 """What an endpoint picker reads in its namespace."""
 
+TOKEN_KIND: Final = "llm-d-token"
+"""Not a kind of stack, but held apart like one: what brings a token to a site's own namespace."""
+
 MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
     "llm-d": [
         # Nobody may give away what he does not have: the picker's rights, that step 3 gives it.
@@ -54,7 +57,16 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
             "resources": ["roles", "rolebindings"],
             "verbs": _MADE,
         },
-    ]
+        # The download of a model, and the claim that it goes to.
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _MADE},
+        {
+            "apiGroups": [""],
+            "resources": ["persistentvolumeclaims"],
+            "verbs": ["get", "create", "patch"],
+        },
+    ],
+    # In a namespace that holds no secret but the one that is brought there.
+    TOKEN_KIND: [{"apiGroups": [""], "resources": ["secrets"], "verbs": _MADE}],
 }
 """By kind of stack, what it needs on a site beyond ``ON_SITE``."""
 

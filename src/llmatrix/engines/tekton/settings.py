@@ -10,6 +10,8 @@ from llmatrix.cluster.naming import LONGEST, dns_name
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
+from llmatrix.spec.llmd import LlmdStack
+from llmatrix.stacks.site_rights import TOKEN_KIND
 
 RESULTS: Final = "/results"
 """Where the claim for the records is mounted."""
@@ -59,6 +61,7 @@ class Settings:
         combinations: most that the cluster allows in one matrix.
         openshift: users and groups are the cluster's to choose, so none are asked for.
         kinds: of the stacks; some need more rights than others.
+        tokens: names of the secrets of the home namespace that are brought to sites.
     """
 
     namespace: str
@@ -79,6 +82,7 @@ class Settings:
     combinations: int = COMBINATIONS
     openshift: bool = False
     kinds: frozenset[str] = frozenset()
+    tokens: frozenset[str] = frozenset()
 
 
 def resolved(
@@ -106,6 +110,9 @@ def resolved(
     _hold_queue(plan, run.queue)
     _hold_env(plan, cluster.env)
     claim = _claim(plan)
+    kinds = {treatment.stack.kind for treatment in plan.distinct_stacks()}
+    # Where sites are in the home namespace, so is the secret.
+    tokens = frozenset[str]() if cluster.namespaced else _tokens(plan)
     return Settings(
         namespace=cluster.namespace or namespace,
         namespaced=cluster.namespaced,
@@ -124,8 +131,15 @@ def resolved(
         keeps_s=cluster.expires,
         combinations=combinations,
         openshift=openshift,
-        kinds=frozenset(treatment.stack.kind for treatment in plan.distinct_stacks()),
+        kinds=frozenset(kinds | {TOKEN_KIND} if tokens else kinds),
+        tokens=tokens,
     )
+
+
+def _tokens(plan: Plan) -> frozenset[str]:
+    stacks = [treatment.stack for treatment in plan.distinct_stacks()]
+    models = [stack.model for stack in stacks if isinstance(stack, LlmdStack)]
+    return frozenset(model.token.secret for model in models if model.token is not None)
 
 
 def _claim(plan: Plan) -> Claim | None:

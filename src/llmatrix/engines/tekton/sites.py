@@ -21,6 +21,7 @@ from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    JOB,
     LEASE,
     NAMESPACE,
     PIPELINE_RUN,
@@ -34,7 +35,7 @@ from llmatrix.cluster.kinds import (
 )
 from llmatrix.errors import Stopped
 
-SITE_KINDS: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP, LEASE)
+SITE_KINDS: Final = (STATEFUL_SET, DEPLOYMENT, JOB, POD, SERVICE, CONFIG_MAP, LEASE)
 """Kinds that sites in a shared namespace are made of, owners before what they own."""
 AT_ONCE: Final = 8
 _RESERVED: Final = ("default", "kube-", "openshift", "tekton-")

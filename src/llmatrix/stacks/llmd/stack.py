@@ -23,7 +23,16 @@ from llmatrix.stacks import (
 from llmatrix.stacks.http import Unreachable, answers
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
-from llmatrix.stacks.llmd import checks, data_plane, gateway, names, picker_config, router, server
+from llmatrix.stacks.llmd import (
+    checks,
+    data_plane,
+    gateway,
+    model,
+    names,
+    picker_config,
+    router,
+    server,
+)
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -53,6 +62,8 @@ class Llmd:
         here = on_kubernetes(site)
         if step is Step.NAMESPACE:
             return here.stands()
+        if step is Step.MODEL:
+            return model.stands(trial.treatment, here)
         if step not in _running(trial):
             return True
         if kubernetes_standing.changed(here, here.state(), step):
@@ -68,7 +79,7 @@ class Llmd:
             here.prepare(stop)
             here.allow(self.kind)
         elif step is Step.MODEL:
-            return  # what a server mounts is there already, or it fetches it itself
+            model.apply(trial.treatment, here, stop)
         elif step in _running(trial):
             _apply(step, trial, here, stop)
         else:
