@@ -39,7 +39,7 @@ OF_A_PICKER: Final[list[dict[str, Any]]] = [
 ]
 """What an endpoint picker reads in its namespace."""
 
-TOKEN_KIND: Final = "llm-d-token"
+TOKEN_KIND: Final = "llm-d-token"  # noqa: S105 - the name of a role
 """Not a kind of stack, but held apart like one: what brings a token to a site's own namespace."""
 
 MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {

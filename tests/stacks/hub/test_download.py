@@ -42,10 +42,10 @@ WANTED = Wanted(TINY, COMMIT)
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts as one after a second, not after ten; what is tried again is so at once."""
-    from huggingface_hub import constants, file_download  # noqa: PLC0415 - an extra
+    from huggingface_hub import constants  # noqa: PLC0415 - an extra
 
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
-    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
 
 
 def bring(
@@ -194,12 +194,7 @@ def test_what_may_pass_is_left_to_another_try(
     assert lying(root) == tiny_model().files
 
 
-def test_a_hub_that_is_away_is_told(
-    make_hub: Make, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub.utils import _http  # noqa: PLC0415 - an extra
-
-    monkeypatch.setattr(_http.time, "sleep", lambda _: None)
+def test_a_hub_that_is_away_is_told(make_hub: Make, root: Path) -> None:
     running = make_hub()
     running.stop()
     failed = failing(running, root)

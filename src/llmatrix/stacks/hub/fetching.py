@@ -1,8 +1,8 @@
 """One file brought from the Hub to the volume: what was got before is kept, what came is checked.
 
-huggingface_hub downloads it and tries again when the line breaks or falls silent. Since its
-version 1.4 it begins a file anew when it was killed itself; here what has come lies in a file of
-our own, and the next try asks for the rest.
+huggingface_hub downloads it and tries again when the line breaks or falls silent. Where it writes
+to a file of its own it begins anew once it was killed (huggingface_hub #4228); here what has come
+lies in a file of ours, and the next try asks for the rest.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ class Source:
         """
         from huggingface_hub import HfApi  # noqa: PLC0415 - takes a second
         from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
-        from huggingface_hub.utils import filter_repo_objects  # noqa: PLC0415
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+            filter_repo_objects,
+        )
 
         wanted = self.wanted
         tree = HfApi(endpoint=self.endpoint, token=self.token or False).list_repo_tree(
@@ -69,7 +71,9 @@ class Source:
 
     def headers(self) -> dict[str, str]:
         """Give what a request for a file is sent with."""
-        from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+            build_hf_headers,
+        )
 
         # Compressed on its way, a file could not be resumed.
         told = build_hf_headers(token=self.token or False, library_name="llmatrix")
