@@ -34,6 +34,7 @@ from llmatrix.spec import (
     cluster,
     experiment,
     llmd,
+    llmd_model,
     loads,
     recorded,
     stack_parts,
@@ -61,7 +62,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stack_parts, stacks, llmd, loads, workloads)
+    for module in (experiment, cluster, stack_parts, stacks, llmd, llmd_model, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -89,6 +90,7 @@ _BELOW: Final[Mapping[str, str]] = {
     "Proxy": "[section](#stackgatewayproxy)",
     "LlmdRouter": "[section](#stackrouter-of-llm-d)",
     "LlmdModel": "[section](#stackmodel)",
+    "HubToken": "[section](#stackmodeltoken)",
     "LlmdServer": "[section](#stackserver)",
     "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
@@ -384,6 +386,9 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights at home": lambda: rights(roles.AT_HOME),
     "rights on a site": lambda: rights(site_rights.ON_SITE),
     "rights on a site, llm-d": lambda: rights(site_rights.MORE_ON_SITE["llm-d"]),
+    "rights on a site, llm-d-token": lambda: rights(
+        site_rights.MORE_ON_SITE[site_rights.TOKEN_KIND]
+    ),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),

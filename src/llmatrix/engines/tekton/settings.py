@@ -11,6 +11,7 @@ from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
 from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd_model import HubToken
 from llmatrix.stacks.site_rights import TOKEN_KIND
 
 RESULTS: Final = "/results"
@@ -112,7 +113,8 @@ def resolved(
     claim = _claim(plan)
     kinds = {treatment.stack.kind for treatment in plan.distinct_stacks()}
     # Where sites are in the home namespace, so is the secret.
-    tokens = frozenset[str]() if cluster.namespaced else _tokens(plan)
+    brought = () if cluster.namespaced else hub_tokens(plan)
+    tokens = frozenset(token.secret for token in brought)
     return Settings(
         namespace=cluster.namespace or namespace,
         namespaced=cluster.namespaced,
@@ -136,10 +138,11 @@ def resolved(
     )
 
 
-def _tokens(plan: Plan) -> frozenset[str]:
+def hub_tokens(plan: Plan) -> list[HubToken]:
+    """Give where the tokens are that the Jobs of an experiment download models with."""
     stacks = [treatment.stack for treatment in plan.distinct_stacks()]
-    models = [stack.model for stack in stacks if isinstance(stack, LlmdStack)]
-    return frozenset(model.token.secret for model in models if model.token is not None)
+    found = [stack.model.token for stack in stacks if isinstance(stack, LlmdStack)]
+    return list(dict.fromkeys(token for token in found if token is not None))
 
 
 def _claim(plan: Plan) -> Claim | None:
