@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from llmatrix.cli.main import INTERNAL
+from llmatrix.cli.model import command as group
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
 from llmatrix.errors import FailureClass, StepFailure, UserError
@@ -178,6 +180,19 @@ def test_the_job_runs_where_the_servers_can_and_once(treatment: Make) -> None:
     assert pod["restartPolicy"] == "Never"
     assert "ports" not in pod["containers"][0]
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_program_takes_the_words_that_the_job_gives_it(treatment: Make) -> None:
+    files = HUB | {"token": {}, "path": "a", "allow": ["*.json", "a/*"], "ignore": ["b"]}
+    for address in (OWN, SHARED):
+        program, *verbs = pod_of(treatment(files), address)["containers"][0]["command"]
+        assert program == "llmatrix"
+        command, words = verbs[1], verbs[2:]
+        given = group.commands[command].make_context(command, words).params
+        assert given["allow"] == ("*.json", "a/*")
+        assert given["make_room"] is address.own_namespace
+        assert str(given["told"]) == "/dev/termination-log"
+        assert verbs[0] in INTERNAL
 
 
 def test_what_a_download_tells_is_read_again() -> None:

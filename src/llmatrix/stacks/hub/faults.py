@@ -9,6 +9,7 @@ Authorization header`` (huggingface_hub, ``hf_raise_for_status``).
 from __future__ import annotations
 
 import errno
+import os
 from http import HTTPStatus
 from typing import Final
 
@@ -33,8 +34,8 @@ def told(error: Exception, source: Source) -> StepFailure:
         return _unreached(error, source)
     if isinstance(error, OSError) and error.errno in _READ_ONLY:
         return StepFailure(
-            f"the volume cannot be written ({_words(error)}); the download runs as user 65532, "
-            f"who must be allowed to.",
+            f"the volume cannot be written ({_words(error)}); the download runs as user "
+            f"{os.getuid()}, who must be allowed to.",
             FailureClass.USER,
         )
     if isinstance(error, OSError):
