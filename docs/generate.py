@@ -34,6 +34,7 @@ from llmatrix.spec import (
     cluster,
     experiment,
     llmd,
+    llmd_model,
     loads,
     recorded,
     stack_parts,
@@ -62,7 +63,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stack_parts, stacks, llmd, loads, workloads)
+    for module in (experiment, cluster, stack_parts, stacks, llmd, llmd_model, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -90,6 +91,7 @@ _BELOW: Final[Mapping[str, str]] = {
     "Proxy": "[section](#stackgatewayproxy)",
     "LlmdRouter": "[section](#stackrouter-of-llm-d)",
     "LlmdModel": "[section](#stackmodel)",
+    "HubToken": "[section](#stackmodeltoken)",
     "LlmdServer": "[section](#stackserver)",
     "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
@@ -389,9 +391,12 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         [
             rule
             for name, rules in site_rights.MORE_ON_SITE.items()
-            if name.startswith("llm-d-")
+            if name.startswith("llm-d-") and name != site_rights.TOKEN_KIND
             for rule in rules
         ]
+    ),
+    "rights on a site, llm-d-token": lambda: rights(
+        site_rights.MORE_ON_SITE[site_rights.TOKEN_KIND]
     ),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),

@@ -12,7 +12,7 @@ from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_namespace
 from llmatrix.stacks.kubernetes_asking import asking
-from llmatrix.stacks.kubernetes_pods import _FORGOTTEN_LOOKS, _Waiting, progress
+from llmatrix.stacks.kubernetes_pods import _FORGOTTEN_LOOKS, Waiting, progress
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
 
 USER, ENVIRONMENT = FailureClass.USER, FailureClass.ENVIRONMENT
@@ -47,7 +47,7 @@ def test_progress_counts_what_the_others_are_doing() -> None:
 
 
 def test_a_trouble_is_as_old_as_it_was_seen_without_a_pause() -> None:
-    waiting = _Waiting(cast("KubernetesSite", None), Step.SERVER, 1)
+    waiting = Waiting(cast("KubernetesSite", None), Step.SERVER, 1)
     one = Trouble("pod a", "ErrImagePull", "first words", ENVIRONMENT, 12.0)
     other = Trouble("pod b", "ErrImagePull", "words", ENVIRONMENT, 12.0)
     assert waiting._lasts_s(one, 100.0) == 0.0

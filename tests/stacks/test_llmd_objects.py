@@ -227,6 +227,11 @@ def test_vllm_serves_on_its_accelerators_and_can_forget_its_prefixes(treatment: 
             {"persistentVolumeClaim": {"claimName": "weights", "readOnly": True}},
         ),
         ({"source": "hostpath", "path": "/data/q"}, "/models", {"hostPath": {"path": "/data/q"}}),
+        (
+            {"source": "oci", "image": "reg/models/qwen:8b", "path": "q"},
+            "/models/q",
+            {"image": {"reference": "reg/models/qwen:8b", "pullPolicy": "IfNotPresent"}},
+        ),
     ],
 )
 def test_files_that_are_there_are_mounted_and_loaded(
@@ -266,7 +271,7 @@ def test_llama_cpp_needs_no_accelerator(treatment: Make) -> None:
         ({"server": {"image": "v:1", "engine": {"block_size": 32}}}, "write args"),
         ({"server": {"simulated": True, "preset": "llama-cpp"}}, "leave preset out"),
         ({"model": {"source": "pvc"}}, "needs claim"),
-        ({"model": {"source": "server", "claim": "x"}}, "needs claim"),
+        ({"model": {"source": "server", "claim": "x"}}, "takes no claim"),
         ({"model": {"source": "pvc", "claim": "x", "path": "../y"}}, "leads out"),
         ({"model": {"source": "hostpath", "path": "y"}}, "absolute"),
     ],

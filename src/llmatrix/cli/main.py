@@ -38,8 +38,8 @@ VERBS: Final = {
 }
 
 
-INTERNAL: Final = ("step", "lane")
-"""Verbs that the Tasks on a cluster run, not people; help does not list them."""
+INTERNAL: Final = ("step", "lane", "model")
+"""Verbs that the Tasks and Jobs on a cluster run, not people; help does not list them."""
 
 
 class _Verbs(click.Group):

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.llmd_model import LlmdModel
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
 from llmatrix.spec.units import PositiveDuration
 
@@ -91,30 +92,6 @@ class LlmdRouter(Section):
     """Plugin types that this image knows beside those that llmatrix knows."""
     resources: Resources = {}
     """What it asks for, by resource."""
-
-
-class LlmdModel(Section):
-    """Where the servers find the model's files."""
-
-    source: Literal["server", "pvc", "hostpath"] = "server"
-    """`server`: it downloads them itself; `pvc`: a claim that is there; `hostpath`: a folder."""
-    claim: Annotated[str, Field(pattern=NAME)] | None = None
-    """Name of the claim, in the namespace of the servers; with `pvc`."""
-    path: Annotated[str, Field(max_length=1024)] | None = None
-    """With `pvc`, the model's path on the claim; with `hostpath`, its absolute path on the node."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.source == "pvc") != (self.claim is not None):
-            raise ValueError("source: pvc needs claim, and nothing else takes one")
-        path = self.path or ""
-        if self.source == "hostpath" and not path.startswith("/"):
-            raise ValueError("source: hostpath needs path, an absolute one")
-        if self.source == "server" and path:
-            raise ValueError("source: server takes no path; the server loads model.name")
-        if ".." in path.split("/") or (self.source == "pvc" and path.startswith("/")):
-            raise ValueError("path leads out of the claim; write it without a / before and ..")
-        return self
 
 
 class Toleration(Section):

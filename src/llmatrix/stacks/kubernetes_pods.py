@@ -76,7 +76,7 @@ def await_ready(
             they are not ready in time. Its log is the container's.
         Stopped: ``stop`` was set meanwhile.
     """
-    waiting = _Waiting(site, step, count)
+    waiting = Waiting(site, step, count)
     deadline = time.monotonic() + timeout_s
     while True:
         if stop.is_set():
@@ -92,7 +92,7 @@ def await_ready(
 
 
 @dataclass(slots=True)
-class _Waiting:
+class Waiting:
     """What was seen of the pods of a step so far."""
 
     site: KubernetesSite

@@ -42,6 +42,9 @@ OF_A_PICKER: Final[list[dict[str, Any]]] = [
 ]
 """What an endpoint picker reads in its namespace."""
 
+TOKEN_KIND: Final = "llm-d-token"  # noqa: S105 - the name of a role
+"""Not a kind of stack, but held apart like one: what brings a token to a site's own namespace."""
+
 MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
     "llm-d": [
         # Nobody may give away what he does not have: the picker's rights, that step 3 gives it.
@@ -56,6 +59,13 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
             "apiGroups": ["rbac.authorization.k8s.io"],
             "resources": ["roles", "rolebindings"],
             "verbs": _MADE,
+        },
+        # The download of a model, and the claim that it goes to.
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _MADE},
+        {
+            "apiGroups": [""],
+            "resources": ["persistentvolumeclaims"],
+            "verbs": ["get", "create", "patch"],
         },
     ],
     "llm-d-gateway": [
@@ -86,6 +96,8 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
             "verbs": ["get", *_MADE],
         },
     ],
+    # In a namespace that holds no secret but the one that is brought there.
+    TOKEN_KIND: [{"apiGroups": [""], "resources": ["secrets"], "verbs": _MADE}],
 }
 """By kind of stack, or by a way in which one is used, what it needs beyond ``ON_SITE``."""
 

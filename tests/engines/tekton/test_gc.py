@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import CONFIG_MAP, NAMESPACE, STEP_ACTION, TASK
 from llmatrix.engines.tekton.gc import Decision, Seen, decide
 from llmatrix.engines.tekton.reading import LaneRun, Phase
@@ -115,9 +116,9 @@ def test_what_is_alive_is_never_removed_and_what_nobody_wants_always(
     assert len(gone) == len(decision.remove)
 
 
-def namespace(name: str, **labels: str) -> dict[str, Any]:
+def namespace(name: str, **marked: str) -> dict[str, Any]:
     known = {"managed": "app.kubernetes.io/managed-by"}
-    marks = {known.get(key, f"llmatrix.dev/{key}"): value for key, value in labels.items()}
+    marks = {known.get(key, f"llmatrix.dev/{key}"): value for key, value in marked.items()}
     return {"metadata": {"name": name, "uid": name, "labels": marks}}
 
 
@@ -193,3 +194,24 @@ def test_pods_by_themselves_go_when_they_have_expired() -> None:
     assert doomed(decide(Seen([], [], pods=pods), NOW)) == {"reader"}
     owned = {"metadata": {**reader["metadata"], "ownerReferences": [{"kind": "TaskRun"}]}}
     assert doomed(decide(Seen([], [], pods=[owned]), NOW)) == set()
+
+
+def test_claims_of_models_go_when_no_site_has_renewed_them() -> None:
+    component = {labels.COMPONENT: "model"}
+
+    def claim(name: str, expires: int | None, **marks: str) -> dict[str, Any]:
+        told = {} if expires is None else {"expires": str(expires)}
+        made = namespace(name, managed="llmatrix", **told, **marks)
+        made["metadata"]["labels"] |= component
+        return made
+
+    results = namespace("results", managed="llmatrix", expires=str(PAST))
+    claims = [
+        claim("old", PAST),
+        claim("young", FUTURE),
+        claim("unmarked", None),
+        claim("of-a-site", PAST, site="s"),
+        results,
+    ]
+    assert doomed(decide(Seen([], [], claims=claims), NOW)) == {"old"}
+    assert doomed(decide(Seen([], [], claims=claims), NOW, "e")) == set()

@@ -135,7 +135,7 @@ def _run_id(
 ) -> str:
     """Name a submission by all that it is, but not by when it was made."""
     plain = dataclasses.asdict(settings)
-    del plain["kinds"]  # the trials say it
+    del plain["kinds"], plain["tokens"]  # the trials say them
     plain["env"] = {
         name: value if isinstance(value, str) else value.model_dump()
         for name, value in settings.env.items()

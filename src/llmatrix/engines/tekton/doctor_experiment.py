@@ -13,7 +13,7 @@ from llmatrix.engines.tekton import gateways
 from llmatrix.engines.tekton.doctor import Answer, Asked, Question, ok, warning, wrong
 from llmatrix.engines.tekton.doctor_cluster import SECURITY, flag, lacking
 from llmatrix.engines.tekton.rights import of_the_account
-from llmatrix.engines.tekton.settings import Claim, Settings
+from llmatrix.engines.tekton.settings import Claim, Settings, hub_tokens
 from llmatrix.spec.cluster import SecretKey
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.stacks import Stack
@@ -57,7 +57,11 @@ def account(asked: Asked) -> Iterator[Answer]:
 def secrets(asked: Asked) -> Iterator[Answer]:
     """Ask whether the secrets are there; what they hold is not sent to us."""
     settings, about = _settings(asked), "secrets"
+    tokens = [] if asked.plan is None else hub_tokens(asked.plan)
+    field_of = {token.secret: "stack.model.token" for token in tokens}
     wanted: dict[str, list[str]] = {}
+    for token in tokens:
+        wanted.setdefault(token.secret, []).append(f"{token.key} (as HF_TOKEN)")
     for variable, value in settings.env.items():
         if isinstance(value, SecretKey):
             wanted.setdefault(value.secret, []).append(f"{value.key} (as {variable})")
@@ -68,8 +72,8 @@ def secrets(asked: Asked) -> Iterator[Answer]:
         literals = " ".join(f"--from-literal={key.split()[0]}=…" for key in keys)
         yield wrong(
             about,
-            f"run.cluster.env names secret {secret}, which is not in namespace "
-            f"{settings.namespace}",
+            f"{field_of.get(secret, 'run.cluster.env')} names secret {secret}, which is not in "
+            f"namespace {settings.namespace}",
             f"kubectl create secret generic {secret} -n {settings.namespace} {literals}",
         )
 

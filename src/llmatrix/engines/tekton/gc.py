@@ -16,11 +16,20 @@ from typing import Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault, Refused
-from llmatrix.cluster.kinds import PIPELINE_RUN, POD, STEP_ACTION, TASK, Kind, Object
+from llmatrix.cluster.kinds import (
+    PERSISTENT_VOLUME_CLAIM,
+    PIPELINE_RUN,
+    POD,
+    STEP_ACTION,
+    TASK,
+    Kind,
+    Object,
+)
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
 from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, StandingSite, find_sites, remove
+from llmatrix.stacks.llmd.model import COMPONENT
 
 UNUSED_S: Final = 86400.0
 """Age from which a Task or StepAction that no PipelineRun names is taken for forgotten."""
@@ -59,12 +68,14 @@ class Seen:
         runs: all its PipelineRuns that llmatrix made, of every experiment.
         definitions: its Tasks and StepActions that llmatrix made.
         pods: its pods that llmatrix made and that are of no site: those that hand records out.
+        claims: its claims that hold models, and outlive the sites that they were made for.
     """
 
     sites: Sequence[StandingSite]
     runs: Sequence[LaneRun]
     definitions: Sequence[tuple[Kind, Object]] = ()
     pods: Sequence[Object] = ()
+    claims: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -95,7 +106,7 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         over = [run for run in runs if run.phase is Phase.ENDED and run not in late]
         doomed += [_doomed_run(run, "it has ended") for run in over]
     else:
-        doomed += [*_late_pods(seen, now), *_unused(seen, now)]
+        doomed += [*_late_pods(seen, now), *_late_claims(seen, now), *_unused(seen, now)]
     going = {name for name, _ in alive if experiment in (None, name)}
     return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
 
@@ -116,12 +127,14 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
         except Refused as error:
             unseen.append(str(error))
     runs = [read_lane(each) for each in cluster.find(PIPELINE_RUN, home, _OURS)]
-    pods: list[Object] = []
-    try:
-        pods = cluster.find(POD, home, _OURS)
-    except Refused as error:
-        unseen.append(str(error))
-    return Seen(sites.sites, runs, definitions, pods), tuple(dict.fromkeys(unseen))
+    found: dict[Kind, list[Object]] = {POD: [], PERSISTENT_VOLUME_CLAIM: []}
+    for kind in found:
+        try:
+            found[kind] = cluster.find(kind, home, _OURS)
+        except Refused as error:
+            unseen.append(str(error))
+    seen = Seen(sites.sites, runs, definitions, found[POD], found[PERSISTENT_VOLUME_CLAIM])
+    return seen, tuple(dict.fromkeys(unseen))
 
 
 def carry_out(
@@ -180,6 +193,25 @@ def _late_pods(seen: Seen, now: float) -> list[Doomed]:
         for each in seen.pods
         if labels.SITE not in each["metadata"]["labels"]
         and not each["metadata"].get("ownerReferences")
+        and _expired(_second(each["metadata"]["labels"].get(labels.EXPIRES, "")), now)
+    ]
+
+
+def _late_claims(seen: Seen, now: float) -> list[Doomed]:
+    """Choose the claims that hold models and have expired; every site that uses one renews it.
+
+    One that is mounted all the same stays until it is not (Kubernetes, "Storage Object in Use
+    Protection").
+    """
+    return [
+        Doomed(
+            f"claim {each['metadata']['name']}",
+            "it has expired",
+            (Piece.of(PERSISTENT_VOLUME_CLAIM, each),),
+        )
+        for each in seen.claims
+        if labels.SITE not in each["metadata"]["labels"]
+        and each["metadata"]["labels"].get(labels.COMPONENT) == COMPONENT
         and _expired(_second(each["metadata"]["labels"].get(labels.EXPIRES, "")), now)
     ]
 

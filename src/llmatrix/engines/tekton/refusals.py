@@ -6,6 +6,7 @@ from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.base import TokenizerFolder
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.recorded import RecordedFile
 from llmatrix.spec.stacks import EndpointStack, ProcessStack
 
@@ -50,7 +51,16 @@ def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
                 "Leave it out, so that prompts are token ids, or set run.engine: local.",
             )
         )
-    env = plan.experiment.run.cluster.env
+    cluster = plan.experiment.run.cluster
+    if isinstance(stack, LlmdStack) and stack.model.claim is not None and not cluster.namespaced:
+        found.append(
+            (
+                "stack.model.claim",
+                "a claim is mounted in its own namespace only, and each lane makes a new one.",
+                "Set run.cluster.namespaced: true, so that servers run where the claim is.",
+            )
+        )
+    env = cluster.env
     if isinstance(stack, EndpointStack) and stack.api_key_env and stack.api_key_env not in env:
         name = stack.api_key_env
         found.append(

@@ -22,7 +22,8 @@ def ours(settings: Settings) -> list[Right]:
 
 def of_the_account(settings: Settings) -> list[Right]:
     """Give the rights of the account of the steps that can be asked about before it runs."""
-    at_home = rights_of(roles.AT_HOME, settings.namespace)
+    tokens = (rule for name in sorted(settings.tokens) for rule in roles.of_token(name))
+    at_home = rights_of([*roles.AT_HOME, *tokens], settings.namespace)
     if settings.namespaced:
         return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
     binds = [rule for kind in roles.more_kinds(settings) for rule in in_cluster(kind)]

@@ -17,6 +17,7 @@ from llmatrix.cluster.kinds import (
     POD,
     ROLE,
     ROLE_BINDING,
+    SECRET,
     SERVICE_ACCOUNT,
     Kind,
     Object,
@@ -57,10 +58,11 @@ AT_HOME: Final[Rules] = [
 def account_and_roles(settings: Settings) -> list[Object]:
     """Make the account of the steps, and what gives it its rights."""
     account, home = settings.account, settings.namespace
-    made_here = [
+    made_here: list[Object] = [
         _with_hash(SERVICE_ACCOUNT, account, home, {}),
         _role(ROLE, account, home, AT_HOME),
         _binding(ROLE_BINDING, account, settings, role=(ROLE, account)),
+        *(each for name in sorted(settings.tokens) for each in _to_read(settings, name)),
     ]
     if settings.namespaced:
         name = f"{account}-site"
@@ -83,6 +85,19 @@ def account_and_roles(settings: Settings) -> list[Object]:
 def more_kinds(settings: Settings) -> list[str]:
     """Give the kinds of stack of the experiment that need more rights on a site than any."""
     return sorted(settings.kinds & set(MORE_ON_SITE))
+
+
+def of_token(name: str) -> Rules:
+    """Give what the steps do with a secret of the home namespace that they bring to sites."""
+    return [{**rule(SECRET, "get"), "resourceNames": [name]}]
+
+
+def _to_read(settings: Settings, secret: str) -> list[Object]:
+    name = dns_name(settings.account, "token", secret)
+    return [
+        _role(ROLE, name, settings.namespace, of_token(secret)),
+        _binding(ROLE_BINDING, name, settings, role=(ROLE, name)),
+    ]
 
 
 def _more_at_home(settings: Settings, kind: str) -> list[Object]:

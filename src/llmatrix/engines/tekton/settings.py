@@ -10,7 +10,9 @@ from llmatrix.cluster.naming import LONGEST, dns_name
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
-from llmatrix.stacks.site_rights import needs
+from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd_model import HubToken
+from llmatrix.stacks.site_rights import TOKEN_KIND, needs
 
 RESULTS: Final = "/results"
 """Where the claim for the records is mounted."""
@@ -59,6 +61,7 @@ class Settings:
         openshift: users and groups are the cluster's to choose, so none are asked for.
         kinds: of the stacks, and ways in which they are used: some need more rights than others
             (``site_rights.needs``).
+        tokens: names of the secrets of the home namespace that are brought to sites.
     """
 
     namespace: str
@@ -79,6 +82,7 @@ class Settings:
     combinations: int = COMBINATIONS
     openshift: bool = False
     kinds: frozenset[str] = frozenset()
+    tokens: frozenset[str] = frozenset()
 
 
 def resolved(
@@ -106,6 +110,10 @@ def resolved(
     _hold_queue(plan, run.queue)
     _hold_env(plan, cluster.env)
     claim = _claim(plan)
+    kinds = {need for treatment in plan.distinct_stacks() for need in needs(treatment.stack)}
+    # Where sites are in the home namespace, so is the secret.
+    brought = () if cluster.namespaced else hub_tokens(plan)
+    tokens = frozenset(token.secret for token in brought)
     return Settings(
         namespace=cluster.namespace or namespace,
         namespaced=cluster.namespaced,
@@ -124,10 +132,16 @@ def resolved(
         keeps_s=cluster.expires,
         combinations=combinations,
         openshift=openshift,
-        kinds=frozenset(
-            need for treatment in plan.distinct_stacks() for need in needs(treatment.stack)
-        ),
+        kinds=frozenset(kinds | {TOKEN_KIND} if tokens else kinds),
+        tokens=tokens,
     )
+
+
+def hub_tokens(plan: Plan) -> list[HubToken]:
+    """Give where the tokens are that the Jobs of an experiment download models with."""
+    stacks = [treatment.stack for treatment in plan.distinct_stacks()]
+    found = [stack.model.token for stack in stacks if isinstance(stack, LlmdStack)]
+    return list(dict.fromkeys(token for token in found if token is not None))
 
 
 def _claim(plan: Plan) -> Claim | None:

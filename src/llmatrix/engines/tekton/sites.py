@@ -21,6 +21,7 @@ from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    JOB,
     LEASE,
     NAMESPACE,
     PIPELINE_RUN,
@@ -36,7 +37,7 @@ from llmatrix.errors import Stopped
 from llmatrix.plan.step import Step
 from llmatrix.stacks.site_state import SiteState
 
-SITE_KINDS: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP, LEASE)
+SITE_KINDS: Final = (STATEFUL_SET, DEPLOYMENT, JOB, POD, SERVICE, CONFIG_MAP, LEASE)
 """Kinds that any site in a shared namespace is made of, owners before what they own; which others
 there are, the sites have on record."""
 AT_ONCE: Final = 8

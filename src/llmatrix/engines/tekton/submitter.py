@@ -13,6 +13,7 @@ from llmatrix.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
+    JOB,
     LEASE,
     NAMESPACE,
     PERSISTENT_VOLUME_CLAIM,
@@ -49,6 +50,7 @@ AT_HOME: Final[Rules] = [
     # Sites that lie in this namespace, when they are removed from outside.
     rule(STATEFUL_SET, "get", "list", "delete"),
     rule(DEPLOYMENT, "get", "list", "delete"),
+    rule(JOB, "get", "list", "delete"),
     rule(SERVICE, "get", "list", "delete"),
     rule(CONFIG_MAP, "get", "list", "delete"),
     rule(LEASE, "get", "list", "delete"),

@@ -34,6 +34,7 @@ def trial_s(trial: Trial, retries: int) -> int:
         setting_up += stack.engine.startup
     elif isinstance(stack, LlmdStack):
         setting_up += stack.server.startup
+        setting_up += stack.model.timeout if stack.model.source == "huggingface" else 0.0
     return round(_FACTOR * (trial.estimate_s + setting_up) * (retries + 1) + _STARTING_S)
 
 

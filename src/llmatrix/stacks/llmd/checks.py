@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from llmatrix.errors import UserError
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd_model import REPO
 from llmatrix.stacks import simulated_checks
 from llmatrix.stacks.llmd import picker_config
 
@@ -36,6 +39,7 @@ def check(treatment: Treatment) -> None:
             )
     else:
         _check_picked(treatment, stack)
+    _check_files(treatment, stack)
     if stack.server.simulated:
         simulated_checks.check_engine(
             treatment,
@@ -44,6 +48,18 @@ def check(treatment: Treatment) -> None:
             stack.server.engine,
             "stack.server.engine",
         )
+
+
+def _check_files(treatment: Treatment, stack: LlmdStack) -> None:
+    files, name = stack.model, treatment.model.name
+    if files.source == "huggingface" and files.repo is None and not re.fullmatch(REPO, name):
+        raise UserError(
+            f"stack.model.repo: '{name}' (model.name) is no repository of the Hub, which has "
+            f"OWNER/NAME; name the one to download."
+        )
+    inside = files.source in {"huggingface", "pvc", "oci"}
+    if inside and stack.server.preset == "llama-cpp" and files.path is None:
+        raise UserError("stack.model.path: llama-cpp loads one file; name its .gguf file.")
 
 
 def _check_picked(treatment: Treatment, stack: LlmdStack) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from llmatrix.cluster.kinds import Object
 from llmatrix.plan.step import Step
 from llmatrix.spec.experiment import Treatment
-from llmatrix.spec.llmd import LlmdModel, LlmdStack, Plain
+from llmatrix.spec.llmd import LlmdStack, Plain
 from llmatrix.stacks import kubernetes_parts, simulated_options
-from llmatrix.stacks.llmd import names, pods
+from llmatrix.stacks.llmd import model_files, names, pods
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.site_address import SiteAddress
 
 _SMALL: Final = {"cpu": "10m", "memory": "64Mi"}
 """What a simulated server asks for; it takes more where there is more."""
-_MODELS: Final = "/models"
-"""Where the model's files are mounted."""
 _GPU: Final = "nvidia.com/gpu"
 _HOST: Final = "0.0.0.0"  # noqa: S104 - of its pod
 
@@ -38,7 +36,7 @@ def _pod(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     if server.simulated:
         spec = kubernetes_parts.pod([_simulated(model, stack, address)])
     else:
-        spec = _real(model, stack)
+        spec = _real(model, stack, address)
     if server.node_selector:
         spec["nodeSelector"] = dict(server.node_selector)
     if server.tolerations:
@@ -66,10 +64,10 @@ def _simulated(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     )
 
 
-def _real(model: str, stack: LlmdStack) -> Object:
+def _real(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     """Give the pod of an engine, as its image's own user: images of engines are root's."""
-    server, files = stack.server, stack.model
-    volumes, mounts = _files(files)
+    server = stack.server
+    volumes, mounts = model_files.mounted(model, stack.model, address)
     container = kubernetes_parts.container(
         "server",
         [],
@@ -103,7 +101,12 @@ def _vllm(model: str, stack: LlmdStack) -> Object:
     }
     accelerators = {_GPU: str(server.tensor_parallel)}
     return {
-        "command": ["vllm", "serve", _path(stack.model) or model, *_options(options)],
+        "command": [
+            "vllm",
+            "serve",
+            model_files.path(model, stack.model) or model,
+            *_options(options),
+        ],
         # Without it the prefix cache cannot be dropped between trials.
         "env": _environment({"VLLM_SERVER_DEV_MODE": "1", **server.env}),
         "resources": {"requests": server.resources | accelerators, "limits": accelerators},
@@ -117,31 +120,11 @@ def _llama_cpp(model: str, stack: LlmdStack) -> Object:
         "host": _HOST,
         "port": names.SERVER_PORT,
         "metrics": True,
-        **({"model": path} if (path := _path(stack.model)) else {}),
+        **({"model": path} if (path := model_files.path(model, stack.model)) else {}),
         **server.args,
     }
     told: Object = {"args": [word for each in _options(options) for word in each.split("=", 1)]}
     return told | ({"env": _environment(server.env)} if server.env else {})
-
-
-def _files(files: LlmdModel) -> tuple[list[Object], list[Object]]:
-    """Give the volume of the model's files and where it is mounted; none where none is."""
-    if files.source == "server":
-        return [], []
-    volume: dict[str, Any] = {"name": "model"}
-    if files.source == "pvc":
-        volume["persistentVolumeClaim"] = {"claimName": files.claim, "readOnly": True}
-    else:
-        volume["hostPath"] = {"path": files.path}
-    return [volume], [{"name": "model", "mountPath": _MODELS, "readOnly": True}]
-
-
-def _path(files: LlmdModel) -> str:
-    """Give where the pod has the model's files; "" where it fetches them itself."""
-    if files.source == "server":
-        return ""
-    inside = files.path if files.source == "pvc" else None
-    return f"{_MODELS}/{inside}" if inside else _MODELS
 
 
 def _options(options: Mapping[str, Plain]) -> list[str]:

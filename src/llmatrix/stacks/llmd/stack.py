@@ -28,6 +28,7 @@ from llmatrix.stacks.llmd import (
     data_plane,
     gateway,
     gateway_api,
+    model,
     names,
     picker_config,
     router,
@@ -65,14 +66,13 @@ class Llmd:
         if step is Step.GATEWAY and _has_gateway(trial):
             layer = section(trial.treatment).gateway
             return not gateway_api.wrong(here, layer, pooled=False)
+        if step is Step.MODEL:
+            return model.stands(trial.treatment, here)
         if step not in _running(trial):
             return True
         if kubernetes_standing.changed(here, here.state(), step):
             return False
-        if step is Step.ROUTER:
-            url = _service(here, names.picker(here.address), names.PICKER_METRICS)
-            return url is not None and answers(f"{url}/metrics")
-        return True
+        return step is not Step.ROUTER or _picker_answers(here)
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
         here = on_kubernetes(site)
@@ -80,7 +80,7 @@ class Llmd:
             here.prepare(stop)
             here.allow(self.kind)
         elif step is Step.MODEL:
-            return  # what a server mounts is there already, or it fetches it itself
+            model.apply(trial.treatment, here, stop)
         elif step is Step.GATEWAY and _has_gateway(trial):
             gateway_api.bring_up(here, section(trial.treatment).gateway, stop)
         elif step in _running(trial):
@@ -165,6 +165,11 @@ def _running(trial: Trial) -> tuple[Step, ...]:
         "gateway": (Step.ROUTER, Step.SERVER),
     }
     return modes[section(trial.treatment).gateway.mode]
+
+
+def _picker_answers(site: KubernetesSite) -> bool:
+    url = _service(site, names.picker(site.address), names.PICKER_METRICS)
+    return url is not None and answers(f"{url}/metrics")
 
 
 def _gone(trial: Trial, site: KubernetesSite) -> str:

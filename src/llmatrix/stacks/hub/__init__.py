@@ -1,0 +1,1 @@
+"""A model of the Hugging Face Hub, downloaded into a folder: whole, verified, and only once."""
