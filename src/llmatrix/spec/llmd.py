@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.charts import Brought, Fronted
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
 from llmatrix.spec.units import PositiveDuration
 
@@ -44,8 +45,10 @@ class Proxy(Section):
     """What it asks for, by resource: `{cpu: "2", memory: 1Gi}`."""
 
 
-class LlmdGateway(Section):
+class LlmdGateway(Fronted):
     """What requests are sent to."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset({"proxy"})
 
     mode: Literal["none", "standalone"] = "standalone"
     """`standalone`: an Envoy that asks the picker; `none`: the servers' Service, no picker."""
@@ -53,8 +56,10 @@ class LlmdGateway(Section):
     """The Envoy of `standalone`."""
 
 
-class LlmdRouter(Section):
+class LlmdRouter(Fronted):
     """The endpoint picker of the Gateway API Inference Extension."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset({"config", "image", "flags", "resources"})
 
     preset: Literal["gaie"] = "gaie"
     """How the picker is deployed."""
@@ -109,8 +114,13 @@ class Toleration(Section):
     """Of the taint; none: any."""
 
 
-class LlmdServer(Section):
+class LlmdServer(Brought):
     """The model servers."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset(
+        {"image", "replicas", "tensor_parallel", "args", "env", "resources", "node_selector"}
+        | {"tolerations", "simulated", "engine"}
+    )
 
     preset: Literal["vllm", "llama-cpp"] = "vllm"
     """Which engine: `vllm serve` on accelerators, or llama.cpp's server on CPUs."""
@@ -145,7 +155,7 @@ class LlmdServer(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.image is None and not self.simulated:
+        if self.image is None and not (self.simulated or self.brought):
             raise ValueError(
                 f"needs image: that of {self.preset}, with a version; or write simulated: true"
             )
@@ -186,6 +196,8 @@ class LlmdStack(Section):
     @property
     def accelerators(self) -> int:
         """Accelerators that one deployment holds (simulated ones count like real ones)."""
+        if self.server.rendered is not None:
+            return self.server.rendered.accelerators
         if self.server.preset == "llama-cpp":
             return 0
         return self.server.replicas * self.server.tensor_parallel
