@@ -1,4 +1,4 @@
-"""Programs of this machine that turn a user's sources into manifests; none of them asks a cluster."""
+"""Programs of this machine that turn a user's sources into manifests, without any cluster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def output(words: Sequence[str], *, timeout_s: float = RENDER_S) -> str:
         NotRendered: it ends in error, writes too much or takes too long; with its last words.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - no shell; the user's words are single arguments
+        done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:

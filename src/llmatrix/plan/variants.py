@@ -20,7 +20,7 @@ from llmatrix.spec.load import Level, Loaded, assign, validate_section
 _MADE_AT_ONCE = 4096
 """Sections kept ready, of those asked for last."""
 Finish = Callable[[Any, Mapping[str, Level]], Any]
-"""Makes a section, shaped by these levels, whole that was validated: the same one always the same."""
+"""Makes a valid section, shaped by these levels, whole; the same one always the same."""
 
 
 def as_it_is(section: Any, levels: Mapping[str, Level]) -> Any:

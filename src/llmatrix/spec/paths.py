@@ -1,9 +1,9 @@
-"""Dotted factor paths, checked against the schema of the experiment document.
+r"""Dotted factor paths, checked against the schema of the experiment document.
 
 Only what is under ``model``, ``stack`` and ``workload`` can be a factor. A path may end at any
 field or section; below a field that is a free mapping (``stack.args``) the rest of the path, dots
 and all, is one key; below one of values of any kind (``stack.router.chart.values``) it leads on
-into them, and a dot that belongs to a key is written ``\\.``. Where a section has several kinds, a
+into them, and a dot that belongs to a key is written ``\.``. Where a section has several kinds, a
 path is valid if one of the kinds that the document can take has it.
 """
 

@@ -58,6 +58,13 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
 }
 """By kind of stack, what it needs on a site beyond ``ON_SITE``."""
 
+MORE_AT_HOME: Final[dict[str, list[dict[str, Any]]]] = {
+    # What its charts render to is in ConfigMaps there.
+    "llm-d": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+}
+"""By kind of stack, what it needs in the namespace of the PipelineRuns where its sites have others.
+"""
+
 
 def role_of(kind: str, site_role: str = SITE_ROLE) -> str:
     """Name the ClusterRole with what a kind of stack needs on a site beyond ``ON_SITE``."""

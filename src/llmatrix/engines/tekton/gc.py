@@ -8,7 +8,7 @@ afterwards has lost it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,10 @@ from typing import Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault, Refused
-from llmatrix.cluster.kinds import PIPELINE_RUN, POD, STEP_ACTION, TASK, Kind, Object
+from llmatrix.cluster.kinds import CONFIG_MAP, PIPELINE_RUN, POD, STEP_ACTION, TASK, Kind, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
+from llmatrix.engines.tekton.manifests import carriers
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
 from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, StandingSite, find_sites, remove
 
@@ -59,12 +60,14 @@ class Seen:
         runs: all its PipelineRuns that llmatrix made, of every experiment.
         definitions: its Tasks and StepActions that llmatrix made.
         pods: its pods that llmatrix made and that are of no site: those that hand records out.
+        manifests: its ConfigMaps with what charts render to.
     """
 
     sites: Sequence[StandingSite]
     runs: Sequence[LaneRun]
     definitions: Sequence[tuple[Kind, Object]] = ()
     pods: Sequence[Object] = ()
+    manifests: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -96,6 +99,7 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         doomed += [_doomed_run(run, "it has ended") for run in over]
     else:
         doomed += [*_late_pods(seen, now), *_unused(seen, now)]
+    doomed += _unread(seen, {name for name, _ in alive}, now, experiment)
     going = {name for name, _ in alive if experiment in (None, name)}
     return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
 
@@ -121,7 +125,8 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
         pods = cluster.find(POD, home, _OURS)
     except Refused as error:
         unseen.append(str(error))
-    return Seen(sites.sites, runs, definitions, pods), tuple(dict.fromkeys(unseen))
+    seen = Seen(sites.sites, runs, definitions, pods, carriers(cluster, home))
+    return seen, tuple(dict.fromkeys(unseen))
 
 
 def carry_out(
@@ -209,6 +214,25 @@ def _unused(seen: Seen, now: float) -> list[Doomed]:
         for kind, several in ((TASK, lost), (STEP_ACTION, idle))
         for each in several
     ]
+
+
+def _unread(seen: Seen, alive: Collection[str], now: float, experiment: str | None) -> list[Doomed]:
+    """Choose the manifests that no step will read any more.
+
+    They are made before the PipelineRuns that need them, so young ones are left alone.
+    """
+    found = []
+    for each in seen.manifests:
+        marks = each["metadata"]["labels"]
+        of = marks.get(labels.EXPERIMENT, "")
+        if of in alive or experiment not in (None, of):
+            continue
+        late = _expired(_second(marks.get(labels.EXPIRES, "")), now)
+        if late or _old(each, now) or experiment is not None:
+            why = "it has expired" if late else "nothing uses it"
+            name = each["metadata"]["name"]
+            found.append(Doomed(f"ConfigMap {name}", why, (Piece.of(CONFIG_MAP, each),)))
+    return found
 
 
 def _old(document: Object, now: float) -> bool:

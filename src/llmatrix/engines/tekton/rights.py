@@ -11,7 +11,13 @@ from llmatrix.cluster.kinds import SERVICE_ACCOUNT, known
 from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.submitter import AT_HOME, OF_SITES
-from llmatrix.stacks.site_rights import MORE_ON_SITE, OF_NAMESPACES, ON_SITE, to_bind
+from llmatrix.stacks.site_rights import (
+    MORE_AT_HOME,
+    MORE_ON_SITE,
+    OF_NAMESPACES,
+    ON_SITE,
+    to_bind,
+)
 
 
 def ours(settings: Settings) -> list[Right]:
@@ -25,7 +31,10 @@ def of_the_account(settings: Settings) -> list[Right]:
     at_home = rights_of(roles.AT_HOME, settings.namespace)
     if settings.namespaced:
         return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
-    binds = [rule for kind in roles.more_kinds(settings) for rule in to_bind(kind)]
+    kinds = roles.more_kinds(settings)
+    more = [rule for kind in kinds for rule in MORE_AT_HOME[kind]]
+    binds = [rule for kind in kinds for rule in to_bind(kind)]
+    at_home += rights_of(more, settings.namespace)
     return [*at_home, *rights_of([*OF_NAMESPACES, *binds])]
 
 

@@ -49,7 +49,8 @@ AT_HOME: Final[Rules] = [
     rule(STATEFUL_SET, "get", "list", "delete"),
     rule(DEPLOYMENT, "get", "list", "delete"),
     rule(SERVICE, "get", "list", "delete"),
-    rule(CONFIG_MAP, "get", "list", "delete"),
+    # Also those that carry the manifests of charts, which are made and whose expiry is put off.
+    rule(CONFIG_MAP, "get", "list", "create", "patch", "delete"),
     rule(LEASE, "get", "list", "delete"),
 ]
 """In the namespace of the PipelineRuns."""

@@ -43,15 +43,15 @@ def of_folder(folder: Path, source: str) -> tuple[Path, str]:
 
 
 def fetched(chart: Chart, locked: str | None) -> tuple[Path, str]:
-    """Give a chart from elsewhere, and the digest of its archive; one that is locked from the cache.
+    """Give a chart from elsewhere and the digest of its archive; a locked one from the cache.
 
     Raises:
         NotRendered: it cannot be had.
         EnvironmentFault: there is no helm, or no place to keep it.
     """
-    if locked is not None and (kept := _place(locked)).is_file():
-        if _digest(kept.read_bytes()) == locked:
-            return kept, locked
+    kept = None if locked is None else _place(locked)
+    if locked and kept and kept.is_file() and _digest(kept.read_bytes()) == locked:
+        return kept, locked
     data = helm.fetch(chart.source, chart.name, chart.version or "")
     digest = _digest(data)
     place = _place(digest)

@@ -64,7 +64,7 @@ def read(text: str) -> ManifestSet:
         NotRendered: it is no set of objects.
     """
     try:
-        documents = [each for each in yaml.load_all(text, _Loader) if each is not None]  # noqa: S506
+        documents = [each for each in yaml.load_all(text, _Loader) if each is not None]
     except yaml.YAMLError as error:
         raise NotRendered(f"this is not YAML: {' '.join(str(error).split())}") from None
     found = [_whole(each) for each in _flat(documents)]

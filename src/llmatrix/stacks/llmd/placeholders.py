@@ -60,6 +60,5 @@ def cut(text: str) -> str:
 def _shared(text: str, word: str) -> int:
     """Count the characters that two texts have in common at their beginning."""
     pairs = zip(text, word, strict=False)
-    return next(
-        (n for n, (one, other) in enumerate(pairs) if one != other), min(len(text), len(word))
-    )
+    same = min(len(text), len(word))
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), same)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -117,17 +117,12 @@ class Rendering:
     ) -> Rendered:
         try:
             found = self._set(layer)
-            text = found.text
-            faults = manifest_rules.faults(step, found.objects) or _unplaced(layer, text, step)
-            if faults:
-                more = len(faults) - _FAULTS_TOLD
-                told = "; ".join(faults[:_FAULTS_TOLD]) + (f"; and {more} more" if more > 0 else "")
-                raise NotRendered(told)
-            manifest_set.packed(text)
+            _hold(layer, step, found)
         except NotRendered as error:
             stand_in = Rendered(sha256=manifest_set.sha256(key))
             self._failed[stand_in.sha256] = self._problem(layer, step, levels, str(error))
             return stand_in
+        text = found.text
         self._lock.see(manifest_set.images(found.objects))
         if found.hooks:
             self.notes.append(
@@ -224,13 +219,23 @@ class Rendering:
         return Problem(Place(str(self.loaded.path)), "", f"{message}.")
 
 
-def _unplaced(layer: Brought, text: str, step: Step) -> Sequence[str]:
-    """Say why a set cannot be placed on a site."""
-    try:
-        brought.objects(layer, text, step, _PRETENDED)
-    except brought.NoFront as error:
-        return [str(error)]
-    return []
+def _hold(layer: Brought, step: Step, found: ManifestSet) -> None:
+    """Refuse a set that a site cannot have.
+
+    Raises:
+        NotRendered: with what is wrong with it.
+    """
+    faults = manifest_rules.faults(step, found.objects)
+    if not faults:
+        try:
+            brought.objects(layer, found.text, step, _PRETENDED)
+        except brought.NoFront as error:
+            faults = [str(error)]
+    if faults:
+        more = len(faults) - _FAULTS_TOLD
+        told = "; ".join(faults[:_FAULTS_TOLD]) + (f"; and {more} more" if more > 0 else "")
+        raise NotRendered(told)
+    manifest_set.packed(found.text)
 
 
 def _shas(stack: LlmdStack) -> list[str]:
