@@ -35,6 +35,7 @@ _CLUSTER_WIDE: Final = frozenset(
     }
 )
 _TO_MAKE: Final = {"create", "patch", "delete", "list"}
+_MAY_NOT: Final = "the steps may not make"
 _NEVER: Final = frozenset({"events", "pods"})
 """Resources of the rules that no set may hold by themselves."""
 
@@ -63,6 +64,8 @@ def faults(step: Step, objects: Sequence[Object]) -> list[str]:
         found.append(f"nothing in it runs a pod: there must be a {kinds} with replicas")
     if step is Step.SERVER:
         found += _of_servers(objects)
+    if any(_MAY_NOT in words for words in found):
+        found.append(f"what they may make: {', '.join(makeable())}")
     return found
 
 
@@ -81,8 +84,7 @@ def _of_one(each: Object, objects: Sequence[Object]) -> Iterator[str]:
     elif namespace not in (None, placeholders.NAMESPACE):
         yield f"{told(each)} is for namespace {namespace}, and not for the site's own"
     elif (resource := _resource(each)) not in makeable():
-        allowed = ", ".join(makeable())
-        yield f"{told(each)}: the steps may not make {resource}, but {allowed}; turn it off"
+        yield f"{told(each)}: {_MAY_NOT} {resource}; turn it off"
     elif kind == ROLE.name:
         yield from _beyond(each)
     elif kind == ROLE_BINDING.name:

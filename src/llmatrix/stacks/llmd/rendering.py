@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,15 @@ _PRETENDED: Final = SiteAddress(
 """A site on which a set is placed to see that it can be."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A layer that cannot be had: its path, the levels that shape it, and why."""
+
+    path: str
+    levels: Mapping[str, Level]
+    why: str
+
+
 @dataclass(slots=True)
 class Rendering:
     """Puts what brought layers render to in their place; give it to a ``Plan`` as ``finish``.
@@ -69,8 +78,8 @@ class Rendering:
     notes: list[str] = field(default_factory=list)
     _read: chart_lock.Lock | None = None
     _known: dict[str, Rendered] = field(default_factory=dict)
-    _failed: dict[str, Problem] = field(default_factory=dict)
-    """Hash that stands for what does not render, to what is wrong with it."""
+    _failed: dict[str, _Failure] = field(default_factory=dict)
+    """By the hash that stands in for what does not render."""
 
     def __call__(self, stack: Any, levels: Mapping[str, Level]) -> Any:
         """Finish a stack that these levels have shaped."""
@@ -91,7 +100,7 @@ class Rendering:
             EnvironmentFault: the lock cannot be written.
         """
         if self._failed:
-            raise SpecError(*self._failed.values(), self._fine(plan))
+            raise SpecError(*self._problems(), self._fine(plan))
         if self._known:
             self._lock.write()
 
@@ -120,7 +129,9 @@ class Rendering:
             _hold(layer, step, found)
         except NotRendered as error:
             stand_in = Rendered(sha256=manifest_set.sha256(key))
-            self._failed[stand_in.sha256] = self._problem(layer, step, levels, str(error))
+            here = {p: level for p, level in levels.items() if _touch(p, f"stack.{step}")}
+            path = f"stack.{step}.{layer.way}"
+            self._failed[stand_in.sha256] = _Failure(path, here, str(error))
             return stand_in
         text = found.text
         self._lock.see(manifest_set.images(found.objects))
@@ -150,7 +161,7 @@ class Rendering:
                     f"cannot stand there; set the names by its values"
                 )
         elif layer.kustomize is not None:
-            found = manifest_set.read(kustomize.build(self._folder / layer.kustomize))
+            found = manifest_set.read(self._built(layer.kustomize))
         else:
             found = manifest_set.read("\n---\n".join(map(self._file, layer.manifests)))
         if not found.objects:
@@ -172,13 +183,25 @@ class Rendering:
             values.write_text(json.dumps(chart.values), encoding="utf-8")
             for name in chart.values_files:
                 self._file(name)
-            return helm.template(
-                place,
-                release=placeholders.SITE,
-                namespace=placeholders.NAMESPACE,
-                values=[*(self._folder / name for name in chart.values_files), values],
-                api_versions=chart.api_versions,
-            )
+            try:
+                return helm.template(
+                    place,
+                    release=placeholders.SITE,
+                    namespace=placeholders.NAMESPACE,
+                    values=[*(self._folder / name for name in chart.values_files), values],
+                    api_versions=chart.api_versions,
+                )
+            except NotRendered as error:
+                raise NotRendered(f"the chart does not render: {error}") from None
+
+    def _built(self, folder: str) -> str:
+        if not (self._folder / folder).is_dir():
+            where = f"(seen from {self._folder.resolve()})"
+            raise NotRendered(f"the folder '{folder}' is not there {where}")
+        try:
+            return kustomize.build(self._folder / folder)
+        except NotRendered as error:
+            raise NotRendered(f"the kustomization does not render: {error}") from None
 
     def _file(self, name: str) -> str:
         try:
@@ -189,14 +212,23 @@ class Rendering:
                 f"the file '{name}' {why} (seen from {self._folder.resolve()})"
             ) from None
 
-    def _problem(
-        self, layer: Brought, step: Step, levels: Mapping[str, Level], why: str
-    ) -> Problem:
-        path = f"stack.{step}.{layer.way}"
-        here = {p: level for p, level in levels.items() if _touch(p, f"stack.{step}")}
-        told = ", ".join(f"{p}={level.label}" for p, level in here.items())
+    def _problems(self) -> list[Problem]:
+        """Say what is wrong, once where it is wrong in several combinations."""
+        by_cause: dict[tuple[str, str], list[_Failure]] = {}
+        for each in self._failed.values():
+            by_cause.setdefault((each.path, each.why), []).append(each)
+        return [self._problem(path, why, found) for (path, why), found in by_cause.items()]
+
+    def _problem(self, path: str, why: str, found: Sequence[_Failure]) -> Problem:
+        first, *others = found
+        levels = {
+            p: level
+            for p, level in first.levels.items()
+            if all(each.levels.get(p) == level for each in others)
+        }
+        told = ", ".join(f"{p}={level.label}" for p, level in levels.items())
         where = f"in the combination {told}: " if told else ""
-        return Problem(self._place(here, path), path, f"{where}does not render: {why}.")
+        return Problem(self._place(levels, path), path, f"{where}{why.rstrip('.')}.")
 
     def _place(self, levels: Mapping[str, Level], path: str) -> Place:
         """Say where a layer stands: at the level that is deepest in it, or in the document."""
@@ -234,7 +266,7 @@ def _hold(layer: Brought, step: Step, found: ManifestSet) -> None:
     if faults:
         more = len(faults) - _FAULTS_TOLD
         told = "; ".join(faults[:_FAULTS_TOLD]) + (f"; and {more} more" if more > 0 else "")
-        raise NotRendered(told)
+        raise NotRendered(f"it renders to what a site cannot have: {told}")
     manifest_set.packed(found.text)
 
 
