@@ -17,7 +17,6 @@ from llmatrix.cluster.kinds import (
     DEPLOYMENT,
     PIPELINE_RUN,
     POD,
-    ROLE,
     SERVICE,
     SERVICE_ACCOUNT,
 )
@@ -101,11 +100,9 @@ def test_a_trial_behind_the_picker_of_the_chart_is_valid_and_leaves_nothing(
     assert (tmp_path / "llmatrix.lock").exists()
     with Cluster.connect() as cluster:
         assert find_sites(cluster, home.name, {}).sites == ()
-        kinds = (PIPELINE_RUN, POD, CONFIG_MAP, DEPLOYMENT, SERVICE)
-        kinds += (SERVICE_ACCOUNT, ROLE) if namespaced else ()
-        for kind in kinds:
-            found = cluster.find(kind, home.name, {labels.MANAGED_BY: labels.OURS})
-            left = {each["metadata"]["name"] for each in found}
-            assert not {n for n in left if "epp" in n or "manifests" in n or "site" not in n} - {
-                "llmatrix"
-            }
+        ours = {labels.MANAGED_BY: labels.OURS}
+        for kind in (PIPELINE_RUN, POD, CONFIG_MAP, DEPLOYMENT, SERVICE):
+            found = cluster.find(kind, home.name, ours)
+            assert [each["metadata"]["name"] for each in found] == [], kind
+        accounts = cluster.find(SERVICE_ACCOUNT, home.name, ours)
+        assert [each["metadata"]["name"] for each in accounts] == ["llmatrix"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import yaml
@@ -184,10 +185,8 @@ def _flags(made: Sequence[Object]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in made:
         for container in containers(each):
-            words = [
-                str(w) for w in (*(container.get("command") or ()), *(container.get("args") or ()))
-            ]
-            for word, following in zip(words, [*words[1:], ""], strict=True):
+            said = [*(container.get("command") or ()), *(container.get("args") or ()), ""]
+            for word, following in pairwise(map(str, said)):
                 if not word.startswith("-"):
                     continue
                 flag, equals, value = word.lstrip("-").partition("=")

@@ -152,7 +152,7 @@ def packed(text: str) -> bytes:
         NotRendered: it is too large for a ConfigMap.
     """
     data = gzip.compress(text.encode(), 9, mtime=0)
-    if len(data) * 4 // 3 > MOST_BYTES - 4096:  # as base64, with room for its metadata
+    if len(data) > MOST_BYTES - 1024:  # with room for its name
         raise NotRendered(f"it renders to more than {MOST_BYTES // 1024} KiB, compressed")
     return data
 
