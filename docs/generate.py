@@ -31,10 +31,12 @@ from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
 from llmatrix.spec import (
     base,
+    charts,
     cluster,
     experiment,
     llmd,
     loads,
+    paths,
     recorded,
     stack_parts,
     stacks,
@@ -66,7 +68,7 @@ SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     if isinstance(model, type)
     and issubclass(model, base.Section)
     and model.__module__ == module.__name__
-}
+} | {"Chart": charts.Chart}
 _QUANTITIES: Final[Mapping[Any, str]] = {
     units.seconds: "duration",
     units.per_second: "rate",
@@ -77,6 +79,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     int: "whole number",
     float: "number",
     bool: "`true` or `false`",
+    Any: "anything",
     base.FileText: "path of a file, or the document itself",
     base.TokenizerFolder: "path of a folder",
     recorded.DatasetFile: "path of a file",
@@ -85,6 +88,7 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "Chart": "[chart](#chart)",
     "LlmdGateway": "[section](#stackgateway-of-llm-d)",
     "Proxy": "[section](#stackgatewayproxy)",
     "LlmdRouter": "[section](#stackrouter-of-llm-d)",
@@ -175,6 +179,8 @@ def section_table(model: type[base.Section]) -> str:
     hints = get_type_hints(model, include_extras=True)
     rows = []
     for name, field in sorted(model.model_fields.items(), key=_place):
+        if name not in paths.fields(model):
+            continue  # of resolved documents only
         whole = model is experiment.Treatment  # its sections have pages of their own
         takes = "" if whole else type_in_words(hints[name])
         meaning = field.description or ("Which kind this is." if name == "kind" else "")
@@ -384,8 +390,10 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights at home": lambda: rights(roles.AT_HOME),
     "rights on a site": lambda: rights(site_rights.ON_SITE),
     "rights on a site, llm-d": lambda: rights(site_rights.MORE_ON_SITE["llm-d"]),
+    "rights at home, llm-d": lambda: rights(site_rights.MORE_AT_HOME["llm-d"]),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
+    "rights of people, llm-d": lambda: rights(submitter.MORE_AT_HOME["llm-d"]),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
 }
 """What makes each generated part."""

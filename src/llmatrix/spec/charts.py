@@ -62,6 +62,8 @@ class Chart(Section):
 class Rendered(NamedContent):
     """What a brought layer renders to."""
 
+    WRITTEN: ClassVar[bool] = False
+
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hash of its objects as canonical JSON."""
     accelerators: int = 0

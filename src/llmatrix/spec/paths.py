@@ -52,9 +52,16 @@ def alternatives(annotation: Any) -> Types:
 
 @cache
 def fields(model: type[Section]) -> Mapping[str, Types]:
-    """Give the fields of a section with their types."""
+    """Give the fields of a section that people write, with their types."""
     hints = typing.get_type_hints(model, include_extras=True)
-    return {name: alternatives(hints[name]) for name in model.model_fields}
+    found = {name: alternatives(hints[name]) for name in model.model_fields}
+    return {name: types for name, types in found.items() if not types or any(map(_written, types))}
+
+
+def _written(kind: Any) -> bool:
+    """Tell whether people write values of a type."""
+    content = isinstance(kind, type) and issubclass(kind, NamedContent)
+    return not content or kind.WRITTEN
 
 
 def is_section(kind: Any) -> bool:

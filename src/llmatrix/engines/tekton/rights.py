@@ -10,7 +10,7 @@ from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import SERVICE_ACCOUNT, known
 from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
-from llmatrix.engines.tekton.submitter import AT_HOME, OF_SITES
+from llmatrix.engines.tekton.submitter import OF_SITES, at_home
 from llmatrix.stacks.site_rights import (
     MORE_AT_HOME,
     MORE_ON_SITE,
@@ -22,7 +22,7 @@ from llmatrix.stacks.site_rights import (
 
 def ours(settings: Settings) -> list[Right]:
     """Give the rights of whoever submits, follows, collects and cancels."""
-    wanted = rights_of(AT_HOME, settings.namespace)
+    wanted = rights_of(at_home(settings), settings.namespace)
     return wanted if settings.namespaced else [*wanted, *rights_of(OF_SITES)]
 
 

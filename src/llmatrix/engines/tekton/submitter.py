@@ -6,6 +6,7 @@ by somebody who holds those rights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from llmatrix.cluster.kinds import (
@@ -49,20 +50,32 @@ AT_HOME: Final[Rules] = [
     rule(STATEFUL_SET, "get", "list", "delete"),
     rule(DEPLOYMENT, "get", "list", "delete"),
     rule(SERVICE, "get", "list", "delete"),
-    # Also those that carry the manifests of charts, which are made and whose expiry is put off.
-    rule(CONFIG_MAP, "get", "list", "create", "patch", "delete"),
+    rule(CONFIG_MAP, "get", "list", "delete"),
     rule(LEASE, "get", "list", "delete"),
 ]
 """In the namespace of the PipelineRuns."""
+
+MORE_AT_HOME: Final[Mapping[str, Rules]] = {
+    # What charts render to is carried there, and its expiry is put off.
+    "llm-d": [rule(CONFIG_MAP, "create", "patch")]
+}
+"""By kind of stack, what is done there besides."""
 
 OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 """In the cluster, where each lane has a namespace of its own: to find and remove those left."""
 
 
+def at_home(settings: Settings) -> Rules:
+    """Give the rules in the namespace of the PipelineRuns."""
+    kinds = sorted(settings.kinds & MORE_AT_HOME.keys())
+    return [*AT_HOME, *(rule for kind in kinds for rule in MORE_AT_HOME[kind])]
+
+
 def submitter(settings: Settings) -> list[Object]:
     """Make the roles; nobody is bound to them."""
-    home = made(ROLE, SUBMITTER, settings.namespace, spec=hashed(AT_HOME))
-    objects = [{**home, "rules": AT_HOME}]
+    rules = at_home(settings)
+    home = made(ROLE, SUBMITTER, settings.namespace, spec=hashed(rules))
+    objects = [{**home, "rules": rules}]
     if not settings.namespaced:
         sites = made(CLUSTER_ROLE, SUBMITTER, None, spec=hashed(OF_SITES))
         objects.append({**sites, "rules": OF_SITES})

@@ -85,6 +85,11 @@ class Rendering:
         """Finish a stack that these levels have shaped."""
         if not isinstance(stack, LlmdStack):
             return stack
+        for step in layers.BRINGABLE:
+            if (written := layers.layer(stack, step).rendered) is not None:
+                self._failed[written.sha256] = _Failure(
+                    f"stack.{step}.rendered", {}, "is not for people to write; name a chart"
+                )
         changed = {
             step.value: self._in_place(layers.layer(stack, step), step, levels)
             for step in layers.BRINGABLE
