@@ -84,7 +84,7 @@ def test_another_kind_of_stack_is_compared_as_it_is_described(place: Place) -> N
     ],
 )
 def test_sides_that_cannot_be_compared_are_told(place: Place, a: str, b: str, told: str) -> None:
-    matrix = {
+    matrix: dict[str, Any] = {
         "include": [
             {"stack.router.config": "router/queue.yaml", "workload.question_len": 20},
             {"stack.router.config": "router/prefix.yaml", "workload.question_len": 10},

@@ -21,6 +21,7 @@ from llmatrix.cluster.kinds import (
     SERVICE_ACCOUNT,
 )
 from llmatrix.engines.tekton.sites import find_sites
+from llmatrix.stacks.llmd.placeholders import NAMESPACE
 from tools.devcluster import extras
 from tools.devcluster.layout import layout
 
@@ -98,11 +99,48 @@ def test_a_trial_behind_the_picker_of_the_chart_is_valid_and_leaves_nothing(
     for name in ("cache_clean", "error_share", "output_tokens_exact", "server_restarts"):
         assert verdicts[name] == "pass", record["checks"]
     assert (tmp_path / "llmatrix.lock").exists()
+    nothing_left(home.name)
+
+
+def nothing_left(home: str) -> None:
+    """See that only the account of the steps is left in a home namespace."""
     with Cluster.connect() as cluster:
-        assert find_sites(cluster, home.name, {}).sites == ()
+        assert find_sites(cluster, home, {}).sites == ()
         ours = {labels.MANAGED_BY: labels.OURS}
         for kind in (PIPELINE_RUN, POD, CONFIG_MAP, DEPLOYMENT, SERVICE):
-            found = cluster.find(kind, home.name, ours)
+            found = cluster.find(kind, home, ours)
             assert [each["metadata"]["name"] for each in found] == [], kind
-        accounts = cluster.find(SERVICE_ACCOUNT, home.name, ours)
+        accounts = cluster.find(SERVICE_ACCOUNT, home, ours)
         assert [each["metadata"]["name"] for each in accounts] == ["llmatrix"]
+
+
+def test_what_presets_make_can_be_brought_as_manifests(
+    experiment: Callable[..., dict[str, Any]],
+    make_namespace: Callable[..., Any],
+    llmatrix: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gateway and servers as files of manifests, between them a picker by our preset."""
+    home = make_namespace()
+    monkeypatch.setenv("KUBECONFIG", str(home.cluster.kubectl.kubeconfig))
+    document = experiment(home.name, False)
+    queue = Path(__file__).parents[2] / "examples/router/queue.yaml"
+    picker = extras.add(layout(), "gateway").images["epp"].name
+    document["stack"]["router"] = {"image": picker, "config": str(queue)}
+    (tmp_path / "presets.yaml").write_text(json.dumps(document))
+    said = llmatrix("plan", "presets.yaml", "--render", "presets")
+    assert said.code == 0, said.err
+    (folder,) = (tmp_path / "presets").iterdir()
+    for layer in ("gateway", "server"):
+        text = (folder / f"{layer}.yaml").read_text()
+        (tmp_path / f"{layer}.yaml").write_text(text.replace("llmatrix-charted", NAMESPACE))
+        document["stack"][layer] = {"manifests": [f"{layer}.yaml"]}
+    (tmp_path / "e.yaml").write_text(json.dumps(document))
+    said = llmatrix("run", "e.yaml")
+    assert said.code == 0, said.err
+    (file,) = (tmp_path / "results/charted").glob("*/record.json")
+    record = json.loads(file.read_text())
+    assert record["metrics"]["requests_completed"] > 20
+    assert {c["name"]: c["verdict"] for c in record["checks"]}["cache_clean"] == "pass"
+    nothing_left(home.name)

@@ -82,7 +82,7 @@ def test_a_layer_is_brought_in_one_way(say: Say, router: Any, told: str) -> None
 def test_a_server_that_is_brought_needs_no_image_and_takes_no_replicas(
     load_text: Load, say: Say
 ) -> None:
-    router = {"config": {"plugins": []}}
+    router: dict[str, Any] = {"config": {"plugins": []}}
     assert load_text(text(router, server={"chart": {"source": "c"}, "startup": "60s"}))
     server = {"chart": {"source": "c"}, "replicas": 2}
     assert "has replicas, which is the preset's" in say(text(router, server=server))[0]

@@ -15,6 +15,7 @@ from llmatrix.cluster.kinds import Object
 from llmatrix.cluster.programs import NotRendered
 from llmatrix.plan.step import Step
 from llmatrix.spec.llmd import LlmdGateway, LlmdRouter, LlmdServer
+from llmatrix.stacks import kubernetes_objects
 from llmatrix.stacks.llmd import brought, manifest_rules, manifest_set, placeholders
 from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
 
@@ -139,7 +140,8 @@ def test_a_set_comes_back_whole_from_its_config_map() -> None:
     assert marks[labels.EXPIRES] == "77"
     assert marks[labels.EXPERIMENT].startswith("My-experiment")
     assert carrier["metadata"]["name"] != manifest_set.name("another", digest)
-    for broken in ({}, {"binaryData": {}}, {"binaryData": {"objects.json.gz": "AAAA"}}):
+    others: list[Object] = [{}, {"binaryData": {}}, {"binaryData": {"objects.json.gz": "AAAA"}}]
+    for broken in others:
         with pytest.raises(ValueError, match="does not hold"):
             manifest_set.carried(broken, digest)
 
@@ -286,6 +288,23 @@ def test_services_of_one_site_never_select_another_sites_pods() -> None:
     assert here["Service", "fixed"]["spec"]["selector"][labels.SITE] == SHARED.name
     front = here["Service", SHARED.object_name("gateway")]["spec"]
     assert front["ports"] == [{"name": "http", "port": 8080, "targetPort": 81}]
+
+
+def test_selectors_follow_the_labels_that_pods_get() -> None:
+    """Some charts select by ``managed-by: Helm``, which our pods do not carry."""
+    chosen = {"app": "x", labels.MANAGED_BY: "Helm"}
+    document = deployment()
+    document["spec"]["selector"] = {"matchLabels": chosen}
+    document["spec"]["template"]["metadata"]["labels"] = dict(chosen)
+    rendered = canonical(document, service(SITE, 80, selector=chosen))
+    made = brought.objects(GATEWAY, rendered, Step.GATEWAY, SHARED)
+    placed = [kubernetes_objects.placed(SHARED, Step.GATEWAY, each) for each in made]
+    (workload,) = [each["spec"] for each in placed if each["kind"] == "Deployment"]
+    selectors = [each["spec"]["selector"] for each in placed if each["kind"] == "Service"]
+    pods = workload["template"]["metadata"]["labels"].items()
+    for selector in (*selectors, workload["selector"]["matchLabels"]):
+        assert selector.items() <= pods
+        assert selector[labels.SITE] == SHARED.name
 
 
 def test_pods_of_a_brought_server_layer_get_the_servers_service() -> None:

@@ -29,7 +29,7 @@ def _quoting() -> type[yaml.SafeDumper]:
     base = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
     dumper = cast("type[yaml.SafeDumper]", type("Quoting", (base,), {}))
     dumper.add_representer(str, _text_node)
-    dumper.ignore_aliases = _written_out  # type: ignore[method-assign]
+    dumper.ignore_aliases = _written_out  # type: ignore[method-assign,assignment]
     return dumper
 
 

@@ -17,7 +17,7 @@ from llmatrix.cluster.kinds import CONFIG_MAP, ROLE
 from llmatrix.engines.tekton import gc, rendering, roles, submitter
 from llmatrix.engines.tekton.compile import Compiled, compiled
 from llmatrix.engines.tekton.manifests import rendered_layers
-from llmatrix.engines.tekton.reading import LaneRun, Phase
+from llmatrix.engines.tekton.reading import LaneRun, Phase, moment
 from llmatrix.errors import FailureClass, SpecError, StepFailure
 from llmatrix.plan.build import Plan
 from llmatrix.plan.document import decode, decode_trials, encode_trials
@@ -187,7 +187,7 @@ def test_a_hand_written_hash_is_refused(tmp_path: Path, plan: Callable[..., Plan
 def carrier(experiment: str, *, age_s: float, expires: float) -> Any:
     digest = manifest_set.sha256("[]")
     document = manifest_set.config_map(experiment, digest, "[]", expires=round(expires))
-    at = gc.moment("2026-11-24T00:00:00Z")
+    at = moment("2026-11-24T00:00:00Z")
     assert at is not None
     made_at = "2026-11-24T00:00:00Z"
     document["metadata"] |= {"namespace": "bench", "uid": "u", "creationTimestamp": made_at}

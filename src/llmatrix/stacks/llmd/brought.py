@@ -167,17 +167,26 @@ def _service(name: str, front: Object, ports: list[Object]) -> Object:
 
 
 def _keep_to_the_site(document: Object, address: SiteAddress) -> None:
-    """Have Services and pools select pods of this site only, whoever else is in its namespace."""
+    """Have everything select pods of this site only, whoever else is in its namespace.
+
+    Pods get our labels in place of any of those names that they have, so selectors do, too.
+    """
     spec: dict[str, Any] = document.get("spec") or {}
-    here = {labels.SITE: address.name}
-    if document["kind"] == SERVICE.name and spec.get("selector"):
-        spec["selector"] = spec["selector"] | here
-    elif document["kind"] == POOL:
-        selector = spec.get("selector") or {}
-        if isinstance(selector.get("matchLabels"), dict):
-            selector["matchLabels"] = selector["matchLabels"] | here
-        elif selector:
-            spec["selector"] = selector | here
+    if document["kind"] == SERVICE.name:
+        _narrow(spec, "selector", address)
+    elif isinstance(spec.get("selector"), dict):
+        # A pool of the earlier API has its labels where the others have matchLabels.
+        whole = document["kind"] == POOL and "matchLabels" not in spec["selector"]
+        _narrow(
+            spec if whole else spec["selector"], "selector" if whole else "matchLabels", address
+        )
+
+
+def _narrow(holder: Object, name: str, address: SiteAddress) -> None:
+    marks = address.labels()
+    if asked := holder.get(name):
+        own = {key: marks.get(key, value) for key, value in asked.items()}
+        holder[name] = own | {labels.SITE: address.name}
 
 
 def _flags(made: Sequence[Object]) -> dict[str, str]:

@@ -82,14 +82,14 @@ class Lock:
         """Images whose digest is known."""
         return {image: digest for image, digest in self.images.items() if digest}
 
-    def write(self) -> None:
-        """Write the file if something was added.
+    def write(self) -> bool:
+        """Write the file if something was added, and tell whether it was.
 
         Raises:
             EnvironmentFault: it cannot be written.
         """
         if not self.changed:
-            return
+            return False
         rows = [
             {
                 "source": source,
@@ -105,6 +105,7 @@ class Lock:
         except OSError as error:
             raise EnvironmentFault(f"{self.path} cannot be written: {error.strerror}") from None
         self.changed = False
+        return True
 
 
 def named(chart: Chart) -> Name:

@@ -106,8 +106,8 @@ class Rendering:
         """
         if self._failed:
             raise SpecError(*self._problems(), self._fine(plan))
-        if self._known:
-            self._lock.write()
+        if self._known and self._lock.write():
+            self.notes.append(f"wrote {self._lock.path}; keep it with the experiment")
 
     @property
     def _lock(self) -> chart_lock.Lock:
