@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import json
 import shutil
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -323,6 +325,76 @@ def test_a_chart_of_a_repository_is_fetched_once_and_pinned(
     assert "no longer the one in llmatrix.lock" in refused(file)[0]
     assert sets(prepare(file, (), (), renew_lock=True)) != here
     moved.unlink()
+
+
+@pytest.fixture
+def registry(chart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A registry with the chart, as far as a pull needs one (OCI Distribution 1.1); its name."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl here, and helm pulls over TLS only")
+    programs.output([str(HELM), "package", str(chart), "--destination", str(tmp_path)])
+    (archive,) = tmp_path.glob("*.tgz")
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    words = f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {key} -out {certificate} -subj"
+    name = "subjectAltName=DNS:localhost"
+    programs.output([openssl, *words.split(), "/CN=localhost", "-addext", name])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    blobs: dict[str, bytes] = {}
+
+    def stored(kind: str, data: bytes) -> dict[str, Any]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        blobs[digest] = data
+        return {"mediaType": kind, "digest": digest, "size": len(data)}
+
+    helms, image = "application/vnd.cncf.helm", "application/vnd.oci.image.manifest.v1+json"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": image,
+        "config": stored(f"{helms}.config.v1+json", b'{"name":"small","version":"1.2.3"}'),
+        "layers": [stored(f"{helms}.chart.content.v1.tar+gzip", archive.read_bytes())],
+    }
+    described = stored(image, json.dumps(manifest).encode())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *words: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            _, _, *path, _, wanted = self.path.split("/")
+            digest = described["digest"] if wanted == "1.2.3" else wanted
+            data = blobs.get(digest) if path == ["charts", "small"] else None
+            self.send_response(404 if data is None else 200)
+            self.send_header("Content-Type", image)
+            self.send_header("Docker-Content-Digest", digest)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data or b"")
+
+        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"localhost:{server.server_port}"
+        server.shutdown()
+
+
+@needs_helm
+def test_a_chart_of_a_registry_is_pulled_and_pinned(
+    registry: str, chart: Path, write: Write
+) -> None:
+    source = f"oci://{registry}/charts/small"
+    (objects,) = sets(prepare(write({"chart": {"source": source, "version": "1.2.3"}}), (), ()))
+    assert arguments(objects) == ["--v=1"]
+    (row,) = yaml.safe_load((chart.parent / chart_lock.LOCK).read_text())["charts"]
+    (archive,) = chart.parent.glob("*.tgz")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert row == {"source": source, "version": "1.2.3", "digest": f"sha256:{digest}"}
+    told = refused(write({"chart": {"source": source, "version": "1.2.4"}}))
+    assert "the chart cannot be fetched: " in told[0]
+    assert "1.2.4" in told[0]
 
 
 @needs_helm

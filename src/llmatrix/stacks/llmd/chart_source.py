@@ -52,7 +52,10 @@ def fetched(chart: Chart, locked: str | None) -> tuple[Path, str]:
     kept = None if locked is None else _place(locked)
     if locked and kept and kept.is_file() and _digest(kept.read_bytes()) == locked:
         return kept, locked
-    data = helm.fetch(chart.source, chart.name, chart.version or "")
+    try:
+        data = helm.fetch(chart.source, chart.name, chart.version or "")
+    except NotRendered as error:
+        raise NotRendered(f"the chart cannot be fetched: {error}") from None
     digest = _digest(data)
     place = _place(digest)
     try:
