@@ -43,6 +43,7 @@ from llmatrix.spec import (
     units,
     workloads,
 )
+from llmatrix.spec.described import meanings
 from llmatrix.stacks import site_rights
 
 FOLDER: Final = Path(__file__).parent
@@ -183,7 +184,7 @@ def section_table(model: type[base.Section]) -> str:
             continue  # of resolved documents only
         whole = model is experiment.Treatment  # its sections have pages of their own
         takes = "" if whole else type_in_words(hints[name])
-        meaning = field.description or ("Which kind this is." if name == "kind" else "")
+        meaning = meanings(model).get(name) or ("Which kind this is." if name == "kind" else "")
         rows.append((f"`{name}`", takes, default_in_words(field, takes), " ".join(meaning.split())))
     return table(("field", "takes", "default", "meaning"), rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ from llmatrix.cluster.kinds import PIPELINE_RUN, POD, TASK_RUN, Object
 from llmatrix.engines.tekton.reading import Phase, TrialState, read_trial
 from llmatrix.engines.tekton.sites import find_sites
 from llmatrix.stacks.waiting import until
+from tools.devcluster import cluster as devcluster
+from tools.devcluster import running
+from tools.devcluster.layout import layout
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 PATIENCE_S = 420.0
@@ -238,3 +242,44 @@ def _node_address(ground: Field) -> str:
     (node,) = ground.kubectl.get("nodes")["items"]
     addresses = {each["type"]: each["address"] for each in node["status"]["addresses"]}
     return str(addresses["InternalIP"])
+
+
+@pytest.mark.skipif(
+    "LLMATRIX_E2E_KUBECONFIG" in os.environ, reason="somebody else's API server is left alone"
+)
+def test_the_api_server_is_restarted_under_the_watch(ground: Field) -> None:
+    run = ground.start()
+    ground.in_step("workload")
+    place = layout()
+    before = running.standing(place)["apiserver"]
+    running.end(place, ["apiserver"], grace_s=0.0)
+    time.sleep(5)  # the watch breaks, and what asks again meets nobody
+    devcluster.up(place)
+    assert running.standing(place)["apiserver"] != before
+    ground.ends_well(run)
+
+
+def test_an_image_that_cannot_be_pulled_is_told_and_the_other_trials_are_measured(
+    ground: Field,
+) -> None:
+    nowhere = "registry.invalid/nobody/engine:1"
+    ground.document["stack"] = {"kind": "llm-d", "gateway": {"mode": "none"}}
+    ground.document["matrix"] = {
+        "stack.server": [
+            {"name": "simulated", "value": {"simulated": True}},
+            {"name": "nowhere", "value": {"preset": "llama-cpp", "image": nowhere}},
+        ]
+    }
+    run = ground.start()
+    assert run.wait(PATIENCE_S) == 1, ground.log()
+    (record,) = ground.records()
+    assert record["levels"] == {"stack.server": "simulated"}
+    (path,) = (ground.folder / "results/faults").glob("*/failure.json")
+    failure = json.loads(path.read_bytes())
+    assert failure["levels"] == {"stack.server": "nowhere"}
+    last = failure["attempts"][-1]
+    assert last["step"] == "server"
+    assert nowhere in last["message"]
+    # At once, not when the ten minutes that an engine may take to start are over.
+    assert last["seconds"] < 60
+    ground.nothing_stands()

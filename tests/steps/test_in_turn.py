@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from llmatrix.errors import FailureClass, StepFailure, StoreFault
 from llmatrix.plan.step import Step
 from llmatrix.results.record import Failure, Outcome, Record
 from llmatrix.results.records import finished, read_failure, read_record
+from llmatrix.steps import idle
 from llmatrix.steps.converge import converge
-from llmatrix.steps.in_turn import SoFar, read_so_far, take_step, write_so_far
+from llmatrix.steps.in_turn import SoFar, idle_steps, read_so_far, take_step, write_so_far
 
 Bench = Any  # the fixture of conftest.py, which is no module that a test may import
 
@@ -106,3 +109,55 @@ def test_a_store_that_fails_leaves_neither_record_nor_failure(
 
 def test_nothing_came_before_the_first_step(tmp_path: Path) -> None:
     assert read_so_far(tmp_path) == SoFar()
+
+
+def test_an_idle_step_is_taken_without_the_rest_of_the_program(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run = bench.run()
+    take_step(Step.NAMESPACE, run, so_far := SoFar(), retries=0)
+    write_so_far(tmp_path, so_far)
+    idle_ones = idle_steps(run)
+    assert [one.step for one in idle_ones] == [Step.GATEWAY, Step.MODEL]
+    said = {
+        one.step.value: {
+            "outcome": one.model_dump(mode="json"),
+            "results": {"outcome": "skipped", "detail": "nöne"},
+            "line": f"{one.step} skipped",
+        }
+        for one in idle_ones
+    }
+    idle.leave(tmp_path, said)
+
+    def process(step: str) -> subprocess.CompletedProcess[str]:
+        words = ["step", step, "--work", str(tmp_path), "--told", str(tmp_path / "told")]
+        imported = "import sys; m = set(sys.modules); print('click' in m, 'pydantic' in m)"
+        code = f"import sys; from llmatrix.__main__ import main; main(); {imported}"
+        return subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+        )
+
+    taken = process("gateway")
+    assert (taken.returncode, taken.stdout) == (0, "False False\n")
+    assert taken.stderr == "gateway skipped\n"
+    assert (tmp_path / "detail").read_text() == "nöne"
+    assert read_so_far(tmp_path).outcomes == [*so_far.outcomes, idle_ones[0]]
+    # What whole processes say of the step is the same, but for its seconds.
+    ended, _ = take_step(Step.GATEWAY, bench.run(), so_far, retries=0)
+    assert ended.model_copy(update={"seconds": 0.0}) == idle_ones[0]
+
+
+def test_an_idle_step_of_a_failed_trial_and_one_that_is_not_idle_are_not_taken(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run = bench.run()
+    (idle_one, *_) = idle_steps(run)
+    said = {"outcome": idle_one.model_dump(mode="json"), "results": {}, "line": ""}
+    assert not idle.take("gateway", tmp_path, tmp_path / "told")  # nothing was left
+    idle.leave(tmp_path, {"gateway": said})
+    assert not idle.take("gateway", tmp_path, tmp_path / "told")
+    write_so_far(tmp_path, SoFar(failed=Step.NAMESPACE))
+    assert not idle.take("gateway", tmp_path, tmp_path / "told")
+    write_so_far(tmp_path, SoFar())
+    assert not idle.take("server", tmp_path, tmp_path / "told")
+    assert idle.take("gateway", tmp_path, tmp_path / "told")

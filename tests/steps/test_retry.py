@@ -64,3 +64,12 @@ def test_pauses_grow_and_are_bounded() -> None:
 def test_a_load_generator_that_broke_twice_is_not_asked_a_third_time() -> None:
     assert after(attempts(WORKLOAD), retries=9) is not None
     assert after(attempts(WORKLOAD, WORKLOAD), retries=9) is None
+
+
+def test_a_store_that_is_away_is_waited_for_longer_and_costs_no_other_try() -> None:
+    away = [Attempt(step=Step.UPLOAD, failure=ENV.value, message="m", seconds=1)] * 5
+    waits = [after(away[:count], retries=1) for count in range(1, 6)]
+    assert [wait.pause_s for wait in waits if wait is not None] == [1, 2, 4, 8, 16]
+    assert after([*away, away[0]], retries=1) is None
+    assert after([*away, *attempts(SERVER)], retries=1) is not None
+    assert after([*away, *attempts(SERVER, SERVER)], retries=1) is None

@@ -60,7 +60,7 @@ def _plan(file: Path) -> Plan:
 
 
 def _examine(cluster: Cluster, plan: Plan | None, namespace: str | None) -> Iterator[Answer]:
-    from llmatrix.cluster import facts  # noqa: PLC0415
+    from llmatrix.cluster import facts, users  # noqa: PLC0415
     from llmatrix.cluster.faults import Unreachable  # noqa: PLC0415
     from llmatrix.engines.tekton import doctor_cluster, doctor_experiment  # noqa: PLC0415
     from llmatrix.engines.tekton.doctor import Asked, examine, wrong  # noqa: PLC0415
@@ -69,7 +69,7 @@ def _examine(cluster: Cluster, plan: Plan | None, namespace: str | None) -> Iter
 
     home = home_of(cluster, None if plan is None else plan.experiment, namespace)
     try:
-        openshift = cluster.serves(facts.SECURITY_CONTEXT_CONSTRAINTS)
+        openshift = users.chosen_by(cluster)
         found = facts.tekton(cluster)
     except Unreachable as error:
         yield wrong("cluster", str(error), "kubectl cluster-info")

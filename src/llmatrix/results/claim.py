@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, NoReturn
 import orjson
 
 from llmatrix import __version__
-from llmatrix.cluster import labels
+from llmatrix.cluster import labels, users
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import AlreadyThere, ClusterFault
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Object
@@ -172,6 +172,8 @@ class ClaimStore:
             for key, value in (claim["metadata"].get("labels") or {}).items()
             if key in {labels.EXPERIMENT, labels.RUN}
         }
+        if users.chosen_by(self._cluster):
+            pod["spec"] = users.left_to_the_cluster(pod["spec"])
         try:
             self._cluster.create(pod)
         except AlreadyThere:
@@ -204,8 +206,8 @@ def _reader(name: str, namespace: str, claim: str, image: str) -> Object:
             "automountServiceAccountToken": False,
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "fsGroup": 65532,
+                "runAsUser": users.USER,
+                "fsGroup": users.USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from llmatrix.cluster import labels
+from llmatrix.cluster import labels, users
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Kind, Object
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
@@ -46,6 +46,8 @@ def put(
         kinds = {each: site.cluster.kind_of(_bare(each)) for each in {*before, *now}}
         _record_kinds(site, state, {*kinds.values(), *_claims(wanted)})
         take_down(site, step, {kind for kind in kinds.values() if kind in RUNNING}, stop)
+        if users.chosen_by(site.cluster):
+            wanted = [_with_any_user(document) for document in wanted]
         for document in wanted:
             site.cluster.apply(document)
         for each in set(before) - set(now):
@@ -94,6 +96,14 @@ def placed(address: SiteAddress, step: Step, document: Object) -> Object:
     if isinstance(template, dict):
         here["spec"] = document["spec"] | {"template": _labelled(template, marks)}
     return here
+
+
+def _with_any_user(document: Object) -> Object:
+    template = document.get("spec", {}).get("template")
+    if not isinstance(template, dict) or "spec" not in template:
+        return document
+    fitted = template | {"spec": users.left_to_the_cluster(template["spec"])}
+    return document | {"spec": document["spec"] | {"template": fitted}}
 
 
 def _labelled(template: Object, marks: dict[str, str]) -> dict[str, Any]:

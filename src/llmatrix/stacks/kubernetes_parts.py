@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from llmatrix.cluster.kinds import Object
-
-USER: Final = 65532
-"""Whom our image runs as."""
+from llmatrix.cluster.users import USER
 
 
 def pod(

@@ -18,10 +18,9 @@ from llmatrix.errors import StoreFault
 from llmatrix.plan.step import Step
 from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
 from llmatrix.results.records import write_failure
+from llmatrix.steps import idle, standing
 from llmatrix.steps.converge import close, conclude, failure_of, reach
 from llmatrix.steps.run import TrialRun
-
-_STATE: Final = "so-far.json"
 
 
 @dataclass(slots=True)
@@ -46,16 +45,16 @@ _SO_FAR: Final = TypeAdapter(SoFar)
 def read_so_far(folder: Path) -> SoFar:
     """Read what the steps before this one left; nothing, before the first."""
     try:
-        return _SO_FAR.validate_json((folder / _STATE).read_bytes())
+        return _SO_FAR.validate_json((folder / idle.SO_FAR).read_bytes())
     except FileNotFoundError:
         return SoFar()
 
 
 def write_so_far(folder: Path, so_far: SoFar) -> None:
     """Leave it for the next step, whole or not at all."""
-    new = folder / f"{_STATE}.new"
+    new = folder / f"{idle.SO_FAR}.new"
     new.write_bytes(_SO_FAR.dump_json(so_far))
-    new.replace(folder / _STATE)
+    new.replace(folder / idle.SO_FAR)
 
 
 def take_step(
@@ -86,6 +85,21 @@ def take_step(
     so_far.outcomes, so_far.changed = list(run.outcomes), sorted(run.changed)
     so_far.attempts, so_far.log, so_far.record = list(run.attempts), run.log, run.record
     return run.outcomes[-1], result
+
+
+def idle_steps(run: TrialRun) -> list[StepOutcome]:
+    """Give the outcomes of the steps that the trial's kind of stack leaves nothing to do."""
+    return [
+        StepOutcome(
+            step=step,
+            outcome=ended.outcome,
+            seconds=0.0,
+            key=run.trial.keys[step],
+            detail=ended.detail,
+        )
+        for step in standing.STEPS
+        if (ended := standing.not_owned(step, run)) is not None
+    ]
 
 
 def _take_up(run: TrialRun, so_far: SoFar) -> None:

@@ -15,6 +15,9 @@ _LONGEST_PAUSE_S: Final = 60.0
 _WORKLOAD_TRIES: Final = 2
 """A load generator that broke twice on the same workload will break again."""
 
+_UPLOAD_TRIES: Final = 6
+"""With the pauses between, about two and a half minutes of a store that is away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -28,6 +31,9 @@ def after(attempts: Sequence[Attempt], retries: int) -> Retry | None:
     """Say how to go on after the last of ``attempts`` failed; None: the trial failed for good."""
     last = attempts[-1]
     failure = FailureClass(last.failure)
+    if retries and last.step is Step.UPLOAD and failure is FailureClass.ENVIRONMENT:
+        return _upload_again(attempts)
+    attempts = [attempt for attempt in attempts if attempt.step is not Step.UPLOAD]
     alike = sum(1 for attempt in attempts if attempt.failure == last.failure)
     if failure is FailureClass.USER or len(attempts) > retries:
         return None
@@ -36,3 +42,9 @@ def after(attempts: Sequence[Attempt], retries: int) -> Retry | None:
     pause_s = min(_FIRST_PAUSE_S * 2 ** (alike - 1), _LONGEST_PAUSE_S)
     remake = (Step.SERVER,) if failure is FailureClass.SERVER else ()
     return Retry(pause_s, remake)
+
+
+def _upload_again(attempts: Sequence[Attempt]) -> Retry | None:
+    """Wait for a store that is away: what was measured is there, and only it is asked for again."""
+    tries = sum(1 for attempt in attempts if attempt.step is Step.UPLOAD)
+    return Retry(_FIRST_PAUSE_S * 2 ** (tries - 1)) if tries < _UPLOAD_TRIES else None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from llmatrix.plan.step import Step
 from llmatrix.results.record import Outcome
 from llmatrix.steps.run import Ended, TrialRun
+
+STEPS: Final = (Step.GATEWAY, Step.ROUTER, Step.MODEL, Step.SERVER)
+"""Those that this converges."""
 
 
 def converge(step: Step, run: TrialRun) -> Ended:
@@ -17,8 +22,8 @@ def converge(step: Step, run: TrialRun) -> Ended:
         StepFailure: the step could not be made so.
         Stopped: the user stopped the run meanwhile.
     """
-    if not run.owns(step):
-        return Ended(Outcome.SKIPPED, f"a stack of kind {run.stack.kind} has no {step} of ours")
+    if (idle := not_owned(step, run)) is not None:
+        return idle
     wanted, standing = run.trial.keys[step], run.site.claimed(step)
     if standing == wanted and run.stack.healthy(step, run.trial, run.site):
         return Ended(Outcome.UNCHANGED)
@@ -27,6 +32,13 @@ def converge(step: Step, run: TrialRun) -> Ended:
     run.site.claim(step, wanted)
     run.changed.add(step)
     return Ended(Outcome.APPLIED, _why(standing, wanted))
+
+
+def not_owned(step: Step, run: TrialRun) -> Ended | None:
+    """Say that the trial's kind of stack has no such thing; None where it has."""
+    if run.owns(step):
+        return None
+    return Ended(Outcome.SKIPPED, f"a stack of kind {run.stack.kind} has no {step} of ours")
 
 
 def _why(standing: str | None, wanted: str) -> str:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from llmatrix.cluster import facts
+from llmatrix.cluster import facts, users
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
@@ -36,7 +36,7 @@ from llmatrix.engines.tekton.reading import (
 from llmatrix.engines.tekton.rights import check_rights
 from llmatrix.engines.tekton.settings import COMBINATIONS, Settings, resolved
 from llmatrix.engines.tekton.submit import check_namespace, live_runs, submit
-from llmatrix.errors import Detached, EnvironmentFault, FailureClass, UserError
+from llmatrix.errors import Detached, EnvironmentFault, FailureClass, StoreFault, UserError
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
@@ -50,6 +50,9 @@ _ROUNDS: Final = 3
 """Submissions of what is missing: the first, and two more for what was lost."""
 _WAKE_S: Final = 0.5
 _SETTLE_S: Final = 2.0
+_STORE_S: Final = 120.0
+"""How long a store that is away at the end is waited for."""
+_AGAIN_S: Final = 5.0
 """After the last PipelineRun ended, its last TaskRuns may still be told."""
 
 
@@ -103,7 +106,7 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
         namespace=cluster.namespace,
         image=default_image(),
         combinations=COMBINATIONS if tekton is None else tekton.combinations,
-        openshift=cluster.serves(facts.SECURITY_CONTEXT_CONSTRAINTS),
+        openshift=users.chosen_by(cluster),
     )
     check_namespace(cluster, settings.namespace)
     check_rights(cluster, settings)
@@ -255,16 +258,36 @@ class _Run:
         return 0.0 if state is None or state.started_at is None else state.started_at
 
     def _collect(self, trial: Trial, since: float) -> None:
+        """Collect what a trial left; if the store is away, that is told, and done at the end."""
+        try:
+            self._collect_now(trial, since)
+        except StoreFault as fault:
+            self.tell(Warned(f"{fault}; the run goes on, its records are looked for again."))
+
+    def _collect_now(self, trial: Trial, since: float) -> None:
         result = self.collector.collect(trial, since=since)
         if result is not None:
             self.progress.end(trial.id, result)
 
     def _collect_all(self, names: set[str]) -> None:
-        """Collect once more what ended in a second pass, or while nobody looked."""
+        """Collect once more what ended in a second pass, or while nobody or no store was there.
+
+        Raises:
+            StoreFault: the store stays away.
+        """
         begun = [lane.started_at for name, lane in self.lanes.items() if name in names]
         since = min((at for at in begun if at is not None), default=time.time())
-        for trial in self._missing():
-            self._collect(trial, since)
+        give_up = time.monotonic() + _STORE_S
+        while True:
+            try:
+                for trial in self._missing():
+                    self._collect_now(trial, since)
+            except StoreFault as fault:
+                if time.monotonic() > give_up or self.stop.wait(_AGAIN_S):
+                    raise
+                self.tell(Warned(f"{fault}; trying again."))
+            else:
+                return
 
     def _hopeless(self, missing: list[Trial]) -> bool:
         """Tell whether trying again cannot help: the image of the steps itself is the trouble.

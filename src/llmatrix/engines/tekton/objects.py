@@ -8,7 +8,8 @@ from typing import Any, Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Kind, Object
 from llmatrix.cluster.naming import short_hash
-from llmatrix.engines.tekton.settings import USER, Settings
+from llmatrix.cluster.users import USER
+from llmatrix.engines.tekton.settings import Settings
 from llmatrix.plan.digest import canonical
 from llmatrix.spec.cluster import SecretKey
 

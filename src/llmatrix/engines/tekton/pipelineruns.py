@@ -10,10 +10,11 @@ from typing import Any, Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import PIPELINE_RUN, Object
 from llmatrix.cluster.naming import dns_name
+from llmatrix.cluster.users import USER
 from llmatrix.engines.tekton import timeouts
 from llmatrix.engines.tekton.objects import hashed, made
 from llmatrix.engines.tekton.queueing import QUEUE, requested
-from llmatrix.engines.tekton.settings import USER, Settings
+from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.task import WORKSPACE
 from llmatrix.plan.trial import Trial
 from llmatrix.steps.lane_orders import LaneOrders

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.slots import Slots
-from llmatrix.engines.tekton.pod_log import PodLog, levels, say
+from llmatrix.engines.tekton.pod_log import PodLog, levels, printable, say
+from llmatrix.engines.tekton.pod_log import ended as ended_line
 from llmatrix.engines.tekton.shown import replicate as replicate_of
 from llmatrix.errors import EnvironmentFault, LlmatrixError, Stopped, UserError
 from llmatrix.harness.registry import harness
@@ -19,10 +20,11 @@ from llmatrix.plan.document import decode_trials
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.results.folder import open_store
-from llmatrix.results.record import Failure, Outcome, Record
+from llmatrix.results.record import Failure, Outcome, Record, StepOutcome
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.registry import stack
-from llmatrix.steps.in_turn import read_so_far, take_step, write_so_far
+from llmatrix.steps import idle
+from llmatrix.steps.in_turn import idle_steps, read_so_far, take_step, write_so_far
 from llmatrix.steps.lane_orders import LaneOrders
 from llmatrix.steps.run import TrialRun
 from llmatrix.steps.told import DETAIL, OUTCOME, RESULTS, shortened, told
@@ -120,6 +122,8 @@ def run_step(step: Step, work: Path, told_at: Path, stop: threading.Event) -> in
             run = trial_run(trial, orders, cluster, work, stop)
             ended, result = take_step(step, run, so_far, retries=orders.retries)
             write_so_far(work, so_far)
+            if step is Step.NAMESPACE:
+                idle.leave(work, {one.step.value: _said(one) for one in idle_steps(run)})
             if slots is not None and step is Step.TEARDOWN:
                 slots.release(_pod())
         outcome, detail = ended.outcome.value, ended.detail
@@ -183,6 +187,15 @@ def _read(file: Path) -> str:
         raise UserError(
             f"{file} is not there: the step `namespace` leaves it, and did not"
         ) from None
+
+
+def _said(outcome: StepOutcome) -> dict[str, Any]:
+    """Give what a process that has nothing to do keeps, tells and prints."""
+    return {
+        "outcome": outcome.model_dump(mode="json"),
+        "results": {OUTCOME: outcome.outcome.value, DETAIL: shortened(outcome.detail)},
+        "line": printable(ended_line(outcome)),
+    }
 
 
 def _tell(folder: Path, results: Mapping[str, str]) -> None:

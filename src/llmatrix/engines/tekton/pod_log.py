@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from llmatrix.plan.trial import Trial
+from llmatrix.results.record import StepOutcome
 from llmatrix.steps.events import (
     Event,
     StepEnded,
@@ -37,8 +38,7 @@ class PodLog:
             case StepStarted():
                 pass
             case StepEnded(outcome=outcome):
-                detail = f": {outcome.detail}" if outcome.detail else ""
-                say(f"{outcome.step} {outcome.outcome} in {outcome.seconds:.1f} s{detail}")
+                say(ended(outcome))
             case TrialRetried(message=message, pause_s=pause_s):
                 say(f"again in {pause_s:.0f} s: {message}")
             case WorkloadProgress(progress=progress):
@@ -52,10 +52,20 @@ class PodLog:
                 say(f"trial {trial.id} ended")
 
 
+def ended(outcome: StepOutcome) -> str:
+    """Tell in one line what became of a step."""
+    detail = f": {outcome.detail}" if outcome.detail else ""
+    return f"{outcome.step} {outcome.outcome} in {outcome.seconds:.1f} s{detail}"
+
+
 def say(text: str) -> None:
-    """Print one line; control characters cannot forge another."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log of the pod
+    """Print one line."""
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the log of the pod
+
+
+def printable(text: str) -> str:
+    """Replace control characters: they could forge another line."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def levels(trial: Trial) -> str:

@@ -15,8 +15,6 @@ RESULTS: Final = "/results"
 """Where the claim for the records is mounted."""
 COMBINATIONS: Final = 256
 """Tekton's ``default-max-matrix-combinations-count``, where nobody changed it."""
-USER: Final = 65532
-"""Of the image; the claim for the records is made writable for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,8 @@ def _whole(document: Any) -> Object:
         json.dumps(document)
     except (TypeError, ValueError):
         raise NotRendered(f"{document['kind']} {said['name']} is not plain data") from None
-    return {**{k: v for k, v in document.items() if k != "status"}, "metadata": said}
+    kept = {key: v for key, v in document.items() if key != "status" and v is not None}
+    return {**kept, "metadata": said}
 
 
 def _order(document: Object) -> tuple[bool, str, str, str]:
