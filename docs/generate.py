@@ -31,11 +31,13 @@ from llmatrix.results import data_dictionary
 from llmatrix.sim import latency, plugins, presets
 from llmatrix.spec import (
     base,
+    charts,
     cluster,
     experiment,
     llmd,
     llmd_model,
     loads,
+    paths,
     recorded,
     stack_parts,
     stacks,
@@ -68,7 +70,7 @@ SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     if isinstance(model, type)
     and issubclass(model, base.Section)
     and model.__module__ == module.__name__
-}
+} | {"Chart": charts.Chart}
 _QUANTITIES: Final[Mapping[Any, str]] = {
     units.seconds: "duration",
     units.per_second: "rate",
@@ -79,6 +81,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     int: "whole number",
     float: "number",
     bool: "`true` or `false`",
+    Any: "anything",
     base.FileText: "path of a file, or the document itself",
     base.TokenizerFolder: "path of a folder",
     recorded.DatasetFile: "path of a file",
@@ -87,6 +90,7 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "Chart": "[chart](#chart)",
     "LlmdGateway": "[section](#stackgateway-of-llm-d)",
     "Proxy": "[section](#stackgatewayproxy)",
     "LlmdRouter": "[section](#stackrouter-of-llm-d)",
@@ -178,6 +182,8 @@ def section_table(model: type[base.Section]) -> str:
     hints = get_type_hints(model, include_extras=True)
     rows = []
     for name, field in sorted(model.model_fields.items(), key=_place):
+        if name not in paths.fields(model):
+            continue  # of resolved documents only
         whole = model is experiment.Treatment  # its sections have pages of their own
         takes = "" if whole else type_in_words(hints[name])
         meaning = meanings(model).get(name) or ("Which kind this is." if name == "kind" else "")
@@ -398,8 +404,10 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights on a site, llm-d-token": lambda: rights(
         site_rights.MORE_ON_SITE[site_rights.TOKEN_KIND]
     ),
+    "rights at home, llm-d": lambda: rights(site_rights.MORE_AT_HOME["llm-d"]),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
+    "rights of people, llm-d": lambda: rights(submitter.MORE_AT_HOME["llm-d"]),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
 }
 """What makes each generated part."""

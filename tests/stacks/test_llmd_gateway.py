@@ -49,7 +49,7 @@ def objects(made: LlmdGateway, address: SiteAddress = OWN) -> dict[str, Object]:
 
 
 def test_a_class_that_knows_pools_needs_a_gateway_and_a_route_only() -> None:
-    made = objects(layer(port=8080), SHARED)
+    made = objects(layer(listener_port=8080), SHARED)
     assert set(made) == {"Gateway", "HTTPRoute"}
     name = names.gate(SHARED)
     assert {each["metadata"]["name"] for each in made.values()} == {name}

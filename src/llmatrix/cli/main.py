@@ -16,6 +16,7 @@ from llmatrix.errors import LlmatrixError
 VERBS: Final = {
     "init": "Write a commented experiment file to start from.",
     "plan": "Show treatments, deployments, order and cost; start nothing.",
+    "diff": "Show what a level really changes in manifests and workload.",
     "run": "Run what is missing of an experiment, and say where its report is.",
     "tekton": "Write an experiment as files for kubectl and Git.",
     "submit": "Submit what is missing to a cluster, and leave it to run there.",

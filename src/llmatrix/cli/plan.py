@@ -26,6 +26,19 @@ _SHOWN: Final = 40
 @experiment_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option("--all", "all_trials", is_flag=True, help="List every trial, not the first 40.")
+@click.option(
+    "--render",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write every manifest of every distinct deployment, a folder each.",
+)
+@click.option(
+    "--update-lock",
+    "renew_lock",
+    is_flag=True,
+    help="Take the digests of charts anew into llmatrix.lock.",
+)
 def command(
     file: Path,
     overrides: tuple[str, ...],
@@ -33,14 +46,25 @@ def command(
     *,
     as_json: bool,
     all_trials: bool,
+    folder: Path | None,
+    renew_lock: bool,
 ) -> None:
     """Show treatments, deployments, order and cost; start nothing."""
-    plan = prepare(file, overrides, only).plan
+    plan = prepare(file, overrides, only, renew_lock=renew_lock).plan
     check(plan)
+    if folder is not None:
+        _render(plan, folder)
     if as_json:
         _print_json(plan)
     else:
         _print_tables(plan, len(plan) if all_trials else _SHOWN)
+
+
+def _render(plan: Plan, folder: Path) -> None:
+    from llmatrix.cli import manifest_files  # noqa: PLC0415 - only this option needs it
+
+    number = manifest_files.write(plan, folder)
+    click.echo(f"wrote the manifests of {counted(number, 'deployment')} to {folder}", err=True)
 
 
 def _print_tables(plan: Plan, shown: int) -> None:

@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from llmatrix.errors import StoreFault
 from llmatrix.plan.build import Plan
 from llmatrix.plan.estimate import StepSeconds, hold_to_budget
+from llmatrix.plan.variants import as_it_is
 from llmatrix.spec.load import Loaded, load
+from llmatrix.spec.matrix import possible_kinds
 from llmatrix.spec.select import select
+
+if TYPE_CHECKING:
+    from llmatrix.stacks.llmd.rendering import Rendering
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +37,43 @@ class Prepared:
     whole: Plan
 
 
-def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepared:
-    """Load, plan and check an experiment file.
+def prepare(
+    file: Path, overrides: Sequence[str], only: Sequence[str], *, renew_lock: bool = False
+) -> Prepared:
+    """Load, render, plan and check an experiment file.
+
+    With ``renew_lock``, the digests of its charts are taken anew.
 
     Raises:
         UserError: something that the user wrote is wrong; nothing was started.
+        EnvironmentFault: a chart cannot be rendered on this machine.
     """
     loaded = load(file, overrides=overrides)
+    rendering = _rendering(loaded, renew_lock=renew_lock)
+    finish = as_it_is if rendering is None else rendering
     plan = Plan(
-        loaded, versions, only=select(loaded, only), step_seconds=_earlier_step_seconds(loaded)
+        loaded,
+        versions,
+        only=select(loaded, only),
+        step_seconds=_earlier_step_seconds(loaded),
+        finish=finish,
     )
+    if rendering is not None:
+        rendering.hold(plan)
+        for note in dict.fromkeys(rendering.notes):
+            click.echo(f"note: {note}", err=True)
     hold_to_budget(plan.estimate, plan.experiment.run.budget, str(file))
-    return Prepared(loaded, plan, Plan(loaded, versions) if only else plan)
+    whole = Plan(loaded, versions, finish=finish) if only else plan
+    return Prepared(loaded, plan, whole)
+
+
+def _rendering(loaded: Loaded, *, renew_lock: bool) -> Rendering | None:
+    """Give what renders the layers that an experiment brings; None where none can be brought."""
+    if "llm-d" not in possible_kinds(loaded.source.root).get("stack", ()):
+        return None
+    from llmatrix.stacks.llmd.rendering import Rendering  # noqa: PLC0415 - only charts need it
+
+    return Rendering(loaded, renew=renew_lock)
 
 
 def _earlier_step_seconds(loaded: Loaded) -> Mapping[str, StepSeconds]:

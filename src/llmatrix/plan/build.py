@@ -21,6 +21,7 @@ from llmatrix.plan.resolve import Resolved, Resolver
 from llmatrix.plan.step import Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
+from llmatrix.plan.variants import Finish, as_it_is
 from llmatrix.spec.experiment import Experiment, Replicates, Treatment
 from llmatrix.spec.load import Loaded
 
@@ -46,7 +47,8 @@ class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
     ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
-    it does not tell is assumed.
+    it does not tell is assumed. ``finish`` makes a stack whole where validation alone does not:
+    it puts what a chart renders to in the chart's place.
 
     A trial's number counts replicates within treatments within repetitions of deployments.
     """
@@ -58,6 +60,7 @@ class Plan:
         *,
         only: Mapping[str, frozenset[str]] | None = None,
         step_seconds: Mapping[str, StepSeconds] | None = None,
+        finish: Finish = as_it_is,
     ) -> None:
         self.loaded = loaded
         self.experiment: Experiment = loaded.experiment
@@ -66,7 +69,7 @@ class Plan:
         seen = step_seconds or {}
         self._step_s = {kind: {**s, **seen.get(kind, {})} for kind, s in ASSUMED_STEP_S.items()}
         self._table: LevelTable = level_table(loaded)
-        self._resolver = Resolver(loaded, self._table)
+        self._resolver = Resolver(loaded, self._table, finish)
         self._combinations: list[Combination] = []
         self._resolved: list[Resolved] = []
         self._deployments: dict[Resolved, Deployment] = {}

@@ -8,7 +8,7 @@ from llmatrix.errors import Problem, SpecError
 from llmatrix.plan.digest import digest
 from llmatrix.plan.estimate import workload_seconds
 from llmatrix.plan.treatments import Combination, LevelTable
-from llmatrix.plan.variants import Variants
+from llmatrix.plan.variants import Finish, Variants, as_it_is
 from llmatrix.spec.experiment import Model, Treatment
 from llmatrix.spec.load import Loaded
 from llmatrix.spec.stacks import Stack
@@ -21,7 +21,7 @@ Resolved = tuple[int, int, int]
 class Resolver:
     """Turns combinations into treatments, and remembers every distinct section."""
 
-    def __init__(self, loaded: Loaded, table: LevelTable) -> None:
+    def __init__(self, loaded: Loaded, table: LevelTable, finish: Finish = as_it_is) -> None:
         self.workload_s = array("d")
         self.window_s = array("d")
         self._loaded = loaded
@@ -29,7 +29,7 @@ class Resolver:
         self._with_tokenizer = bytearray()
         self._as_text = bytearray()
         self._models = Variants("model", loaded, table, self._note_model)
-        self._stacks = Variants("stack", loaded, table)
+        self._stacks = Variants("stack", loaded, table, finish=finish)
         self._workloads = Variants("workload", loaded, table, self._note_workload)
 
     def resolve(self, combination: Combination) -> Resolved:

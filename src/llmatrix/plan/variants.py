@@ -7,7 +7,7 @@ million forms fit in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,10 +15,18 @@ from pydantic import ValidationError
 
 from llmatrix.plan.digest import document_digest
 from llmatrix.plan.treatments import UNSET, Combination, LevelTable
-from llmatrix.spec.load import Loaded, assign, validate_section
+from llmatrix.spec.load import Level, Loaded, assign, validate_section
 
 _MADE_AT_ONCE = 4096
 """Sections kept ready, of those asked for last."""
+Finish = Callable[[Any, Mapping[str, Level]], Any]
+"""Makes a valid section, shaped by these levels, whole; the same one always the same."""
+
+
+def as_it_is(section: Any, levels: Mapping[str, Level]) -> Any:
+    """Finish a section that needs nothing more."""
+    del levels
+    return section
 
 
 class Variants:
@@ -30,11 +38,13 @@ class Variants:
         loaded: Loaded,
         table: LevelTable,
         on_new: Callable[[Any], None] = lambda _: None,
+        finish: Finish = as_it_is,
     ) -> None:
         self._name = name
         self._loaded = loaded
         self._table = table
         self._on_new = on_new
+        self._finish = finish
         # Shallow paths first, so that a factor over a whole section comes before one inside it.
         columns = [i for i, path in enumerate(table.paths) if path.split(".")[0] == name]
         self._columns = tuple(sorted(columns, key=lambda i: table.paths[i].count(".")))
@@ -66,11 +76,13 @@ class Variants:
     def _make(self, shape: tuple[int, ...]) -> Any:
         paths, levels = self._table.paths, self._table.levels
         chosen = {
-            paths[i]: levels[i][number].value
+            paths[i]: levels[i][number]
             for i, number in zip(self._columns, shape, strict=True)
             if number != UNSET
         }
-        return validate_section(self._name, assign(self._loaded.base[self._name], chosen))
+        values = {path: level.value for path, level in chosen.items()}
+        section = validate_section(self._name, assign(self._loaded.base[self._name], values))
+        return self._finish(section, chosen)
 
     def _meet(self, shape: tuple[int, ...], combination: Combination) -> int:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import yaml
 from pydantic import (
@@ -56,6 +56,9 @@ class NamedContent(Section):
     Only that counts for keys and ids: renaming or moving the file changes nothing. No factor path
     leads inside.
     """
+
+    WRITTEN: ClassVar[bool] = True
+    """Whether people write the field that holds it; else it is in resolved documents only."""
 
 
 class FileText(NamedContent):

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.charts import Brought, Fronted
 from llmatrix.spec.llmd_model import LlmdModel
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
 from llmatrix.spec.units import PositiveDuration
@@ -47,8 +48,12 @@ class Proxy(Section):
     """What it asks for, by resource: `{cpu: "2", memory: 1Gi}`."""
 
 
-class LlmdGateway(Section):
+class LlmdGateway(Fronted):
     """What requests are sent to."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset(
+        {"proxy", "class_name", "support", "listener_port", "labels", "annotations"}
+    )
 
     mode: Literal["none", "standalone", "gateway"] = "standalone"
     """`standalone`: an Envoy that asks the picker; `gateway`: a Gateway of a class that the cluster
@@ -59,7 +64,7 @@ class LlmdGateway(Section):
     """Name of the GatewayClass; needed with `gateway`, which the other fields are for, too."""
     support: Literal["inference-pool", "istio", "gke", "envoy-gateway"] = "inference-pool"
     """How its requests come to the picker: by the InferencePool, or with what that class needs."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 80
+    listener_port: Annotated[int, Field(ge=1, le=65535)] = 80
     """Where the Gateway listens."""
     labels: Annotated[dict[LabelKey, LabelValue], IN_ORDER] = {}
     """More labels of the Gateway and of what its controller makes for it."""
@@ -75,8 +80,10 @@ class LlmdGateway(Section):
         return self
 
 
-class LlmdRouter(Section):
+class LlmdRouter(Fronted):
     """The endpoint picker of the Gateway API Inference Extension."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset({"config", "image", "flags", "resources"})
 
     preset: Literal["gaie"] = "gaie"
     """How the picker is deployed."""
@@ -107,8 +114,13 @@ class Toleration(Section):
     """Of the taint; none: any."""
 
 
-class LlmdServer(Section):
+class LlmdServer(Brought):
     """The model servers."""
+
+    PRESET: ClassVar[frozenset[str]] = frozenset(
+        {"image", "replicas", "tensor_parallel", "args", "env", "resources", "node_selector"}
+        | {"tolerations", "simulated", "engine"}
+    )
 
     preset: Literal["vllm", "llama-cpp"] = "vllm"
     """Which engine: `vllm serve` on accelerators, or llama.cpp's server on CPUs."""
@@ -143,7 +155,7 @@ class LlmdServer(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.image is None and not self.simulated:
+        if self.image is None and not (self.simulated or self.brought):
             raise ValueError(
                 f"needs image: that of {self.preset}, with a version; or write simulated: true"
             )
@@ -184,6 +196,8 @@ class LlmdStack(Section):
     @property
     def accelerators(self) -> int:
         """Accelerators that one deployment holds (simulated ones count like real ones)."""
+        if self.server.rendered is not None:
+            return self.server.rendered.accelerators
         if self.server.preset == "llama-cpp":
             return 0
         return self.server.replicas * self.server.tensor_parallel

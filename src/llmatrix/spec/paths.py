@@ -1,14 +1,16 @@
-"""Dotted factor paths, checked against the schema of the experiment document.
+r"""Dotted factor paths, checked against the schema of the experiment document.
 
 Only what is under ``model``, ``stack`` and ``workload`` can be a factor. A path may end at any
 field or section; below a field that is a free mapping (``stack.args``) the rest of the path, dots
-and all, is one key. Where a section has several kinds, a path is valid if one of the kinds that
-the document can take has it.
+and all, is one key; below one of values of any kind (``stack.router.chart.values``) it leads on
+into them, and a dot that belongs to a key is written ``\.``. Where a section has several kinds, a
+path is valid if one of the kinds that the document can take has it.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,6 +27,8 @@ Types = tuple[Any, ...]
 Kinds = Mapping[str, frozenset[str]]
 """For a section, the kinds that this document can take; a section left out can take any."""
 
+_DOT: Final = re.compile(r"(?<!\\)\.")
+"""A dot that parts keys."""
 _WHY_NO_FACTOR: Final = {
     "name": "the name is the same for the whole experiment",
     "replicates": "replicates repeat every treatment alike",
@@ -48,9 +52,16 @@ def alternatives(annotation: Any) -> Types:
 
 @cache
 def fields(model: type[Section]) -> Mapping[str, Types]:
-    """Give the fields of a section with their types."""
+    """Give the fields of a section that people write, with their types."""
     hints = typing.get_type_hints(model, include_extras=True)
-    return {name: alternatives(hints[name]) for name in model.model_fields}
+    found = {name: alternatives(hints[name]) for name in model.model_fields}
+    return {name: types for name, types in found.items() if not types or any(map(_written, types))}
+
+
+def _written(kind: Any) -> bool:
+    """Tell whether people write values of a type."""
+    content = isinstance(kind, type) and issubclass(kind, NamedContent)
+    return not content or kind.WRITTEN
 
 
 def is_section(kind: Any) -> bool:
@@ -95,8 +106,8 @@ def find(path: str, possible: Kinds | None = None) -> tuple[tuple[str, ...], Typ
     """Take a dotted path apart.
 
     Returns:
-        Its keys (the rest below a free mapping as one key) and the types of the value there;
-        None where the schema has no such path.
+        Its keys (below a free mapping the rest is one key, below values of any kind one for each
+        part) and the types of the value there; None where the schema has no such path.
     """
     keys: list[str] = []
     section, _, rest = path.partition(".")
@@ -106,6 +117,9 @@ def find(path: str, possible: Kinds | None = None) -> tuple[tuple[str, ...], Typ
     here = _possible(section, possible or {})
     while rest:
         free = free_mapping(here)
+        if free == (Any,):
+            inside = [key.replace("\\.", ".") for key in _DOT.split(rest)]
+            return ((*keys, *inside), free) if all(inside) else None
         if free is not None:
             return (*keys, rest), free
         name, dot, rest = rest.partition(".")

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from llmatrix.cluster import users
+from llmatrix.cluster import labels, users
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Kind, Object
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_removal import RUNNING, USUAL, remove_all
 from llmatrix.stacks.kubernetes_site import KubernetesSite
+from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.site_state import (
     Reference,
     SiteState,
@@ -35,7 +36,7 @@ def put(
         StepFailure: the cluster refuses an object, or what ran before does not end.
         Stopped: ``stop`` was set meanwhile.
     """
-    wanted = [_placed(site, step, document) for document in documents]
+    wanted = [placed(site.address, step, document) for document in documents]
     state = site.state()
     before = state.applied(step)
     now = [Reference.to(document) for document in wanted]
@@ -83,18 +84,18 @@ def give_up(site: KubernetesSite, step: Step) -> None:
         remove_all(site.cluster, site.namespace, site.selection(step), [*kinds, POD], wait_s=0)
 
 
-def _placed(site: KubernetesSite, step: Step, document: Object) -> Object:
+def placed(address: SiteAddress, step: Step, document: Object) -> Object:
     """Give an object its namespace and the labels of the site, its pods those labels too."""
-    marks = site.labels(step)
+    marks = address.labels() | {labels.STEP: step.value}
     metadata = document["metadata"]
-    placed = document | {
+    here = document | {
         "metadata": metadata
-        | {"namespace": site.namespace, "labels": metadata.get("labels", {}) | marks}
+        | {"namespace": address.namespace, "labels": (metadata.get("labels") or {}) | marks}
     }
-    template = document.get("spec", {}).get("template")
+    template = (document.get("spec") or {}).get("template")
     if isinstance(template, dict):
-        placed["spec"] = document["spec"] | {"template": _labelled(template, marks)}
-    return placed
+        here["spec"] = document["spec"] | {"template": _labelled(template, marks)}
+    return here
 
 
 def _with_any_user(document: Object) -> Object:
@@ -106,8 +107,8 @@ def _with_any_user(document: Object) -> Object:
 
 
 def _labelled(template: Object, marks: dict[str, str]) -> dict[str, Any]:
-    metadata = template.get("metadata", {})
-    return template | {"metadata": metadata | {"labels": metadata.get("labels", {}) | marks}}
+    metadata = template.get("metadata") or {}
+    return template | {"metadata": metadata | {"labels": (metadata.get("labels") or {}) | marks}}
 
 
 def _bare(each: Reference) -> Object:
@@ -116,7 +117,7 @@ def _bare(each: Reference) -> Object:
 
 def _claims(documents: Iterable[Object]) -> list[Kind]:
     """Tell of claims that outlive the StatefulSets from whose templates they are made."""
-    templates = [document.get("spec", {}).get("volumeClaimTemplates") for document in documents]
+    templates = [(document.get("spec") or {}).get("volumeClaimTemplates") for document in documents]
     return [PERSISTENT_VOLUME_CLAIM] if any(templates) else []
 
 

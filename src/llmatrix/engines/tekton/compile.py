@@ -13,6 +13,7 @@ from llmatrix.cluster.naming import dns_name, short_hash
 from llmatrix.engines.tekton import units
 from llmatrix.engines.tekton.claim import results_claim
 from llmatrix.engines.tekton.factorial import Factorial, factorial
+from llmatrix.engines.tekton.manifests import config_maps
 from llmatrix.engines.tekton.pipelineruns import LaneRun, Unit, pipeline_runs
 from llmatrix.engines.tekton.refusals import hold
 from llmatrix.engines.tekton.roles import account_and_roles
@@ -42,6 +43,7 @@ class Compiled:
         account_and_roles: the account of the steps, and its rights.
         claim: for the records, where one is to be made.
         pipelineruns: of each lane, in their order; all but the first wait.
+        manifests: what the charts of its trials render to, in ConfigMaps.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Compiled:
     account_and_roles: list[Object]
     claim: Object | None
     pipelineruns: list[list[Object]]
+    manifests: list[Object]
 
 
 def compiled(
@@ -95,6 +98,7 @@ def compiled(
         account_and_roles=account_and_roles(settings),
         claim=results_claim(settings, plan.experiment.name),
         pipelineruns=pipelineruns,
+        manifests=config_maps((t for _, each in lanes for t in each), settings.namespace, expires),
     )
 
 

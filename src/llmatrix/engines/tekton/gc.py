@@ -8,7 +8,7 @@ afterwards has lost it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import (
+    CONFIG_MAP,
     PERSISTENT_VOLUME_CLAIM,
     PIPELINE_RUN,
     POD,
@@ -27,6 +28,7 @@ from llmatrix.cluster.kinds import (
 )
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
+from llmatrix.engines.tekton.manifests import carriers
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
 from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, StandingSite, find_sites, remove
 from llmatrix.stacks.llmd.model import COMPONENT
@@ -69,6 +71,7 @@ class Seen:
         definitions: its Tasks and StepActions that llmatrix made.
         pods: its pods that llmatrix made and that are of no site: those that hand records out.
         claims: its claims that hold models, and outlive the sites that they were made for.
+        manifests: its ConfigMaps with what charts render to.
     """
 
     sites: Sequence[StandingSite]
@@ -76,6 +79,7 @@ class Seen:
     definitions: Sequence[tuple[Kind, Object]] = ()
     pods: Sequence[Object] = ()
     claims: Sequence[Object] = ()
+    manifests: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -107,6 +111,7 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         doomed += [_doomed_run(run, "it has ended") for run in over]
     else:
         doomed += [*_late_pods(seen, now), *_late_claims(seen, now), *_unused(seen, now)]
+    doomed += _unread(seen, {name for name, _ in alive}, now, experiment)
     going = {name for name, _ in alive if experiment in (None, name)}
     return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
 
@@ -133,7 +138,14 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
             found[kind] = cluster.find(kind, home, _OURS)
         except Refused as error:
             unseen.append(str(error))
-    seen = Seen(sites.sites, runs, definitions, found[POD], found[PERSISTENT_VOLUME_CLAIM])
+    seen = Seen(
+        sites=sites.sites,
+        runs=runs,
+        definitions=definitions,
+        pods=found[POD],
+        claims=found[PERSISTENT_VOLUME_CLAIM],
+        manifests=carriers(cluster, home),
+    )
     return seen, tuple(dict.fromkeys(unseen))
 
 
@@ -241,6 +253,25 @@ def _unused(seen: Seen, now: float) -> list[Doomed]:
         for kind, several in ((TASK, lost), (STEP_ACTION, idle))
         for each in several
     ]
+
+
+def _unread(seen: Seen, alive: Collection[str], now: float, experiment: str | None) -> list[Doomed]:
+    """Choose the manifests that no step will read any more.
+
+    They are made before the PipelineRuns that need them, so young ones are left alone.
+    """
+    found = []
+    for each in seen.manifests:
+        marks = each["metadata"]["labels"]
+        of = marks.get(labels.EXPERIMENT, "")
+        if of in alive or experiment not in (None, of):
+            continue
+        late = _expired(_second(marks.get(labels.EXPIRES, "")), now)
+        if late or _old(each, now) or experiment is not None:
+            why = "it has expired" if late else "nothing uses it"
+            name = each["metadata"]["name"]
+            found.append(Doomed(f"ConfigMap {name}", why, (Piece.of(CONFIG_MAP, each),)))
+    return found
 
 
 def _old(document: Object, now: float) -> bool:

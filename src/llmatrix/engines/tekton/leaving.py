@@ -14,6 +14,7 @@ from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD, Object
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton.cancel import of_experiment
+from llmatrix.engines.tekton.manifests import carriers, pieces
 from llmatrix.engines.tekton.reading import ended
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.sites import Piece, find_sites, remove, unused_definitions
@@ -41,6 +42,8 @@ def leave(cluster: Cluster, settings: Settings, experiment: str, tell: Watch) ->
     readers = {**of_experiment(experiment), labels.COMPONENT: READER}
     carried += [Piece.of(POD, each) for each in cluster.find(POD, home, readers)]
     carried += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
+    if all(map(ended, runs)):
+        carried += pieces(carriers(cluster, home, experiment))
     left += remove(cluster, carried, _PATIENCE_S, stop=stop)
     left += remove(cluster, unused_definitions(cluster, home), _PATIENCE_S, stop=stop)
     for each in left:

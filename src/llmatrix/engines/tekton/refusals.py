@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.base import TokenizerFolder
@@ -9,6 +11,9 @@ from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.recorded import RecordedFile
 from llmatrix.spec.stacks import EndpointStack, ProcessStack
+from llmatrix.stacks.llmd import layers
+from llmatrix.stacks.llmd.manifest_rules import not_of_a_site
+from llmatrix.stacks.llmd.placeholders import SITE
 
 
 def hold(plan: Plan) -> None:
@@ -60,6 +65,8 @@ def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
                 "Set run.cluster.namespaced: true, so that servers run where the claim is.",
             )
         )
+    if cluster.namespaced and isinstance(stack, LlmdStack):
+        found += _shared_names(stack)
     env = cluster.env
     if isinstance(stack, EndpointStack) and stack.api_key_env and stack.api_key_env not in env:
         name = stack.api_key_env
@@ -70,6 +77,24 @@ def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
                 f"Add to run.cluster.env: {name}: {{secret: NAME, key: KEY}}.",
             )
         )
+    return found
+
+
+def _shared_names(stack: LlmdStack) -> list[tuple[str, str, str]]:
+    """Find objects of brought layers that two sites in one namespace would both claim."""
+    found = []
+    for step in layers.BRINGABLE:
+        rendered = layers.layer(stack, step).rendered
+        objects = json.loads(rendered.text) if rendered is not None else []
+        if named := not_of_a_site(objects):
+            found.append(
+                (
+                    f"stack.{step}",
+                    f"{', '.join(named)}: with run.cluster.namespaced several sites share the "
+                    f"namespace, and this name is not a site's own.",
+                    f"Put {SITE} into it, by the chart's values or in the manifests.",
+                )
+            )
     return found
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-import yaml
-
+from llmatrix.cluster import yaml_text
 from llmatrix.cluster.kinds import Object
 from llmatrix.engines.tekton.compile import Compiled
 from llmatrix.engines.tekton.submitter import SUBMITTER, submitter
@@ -21,29 +19,11 @@ SUBMITTERS: Final = "submitter.yaml"
 STEP_ACTIONS: Final = "stepactions.yaml"
 TASKS: Final = "task.yaml"
 CLAIM: Final = "results-claim.yaml"
+MANIFESTS: Final = "manifests.yaml"
 _APPLY: Final = "kubectl apply"
 _APPLY_RUN: Final = "kubectl apply --server-side"
 """Client-side, kubectl would keep a second copy of the object in an annotation of it, and that is
 too short for a long PipelineRun."""
-_PLAIN: Final = re.compile(r"(?!(?i:[yn])$)[A-Za-z][^\n]*")
-"""Texts that no reader takes for a number or a truth value. Go's takes `12e34567` for a number, and
-`y` for true, which Python's does not."""
-
-
-def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if _PLAIN.fullmatch(text) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _quoting() -> type[yaml.SafeDumper]:
-    """Make a writer of YAML that kubectl reads as it was meant; libyaml's where there is one."""
-    base = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
-    dumper = cast("type[yaml.SafeDumper]", type("Quoting", (base,), {}))
-    dumper.add_representer(str, _text_node)
-    return dumper
-
-
-_DUMPER: Final = _quoting()
 
 
 def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
@@ -73,6 +53,9 @@ def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
     }
     if compiled.claim is not None:
         written[CLAIM] = _text([compiled.claim], made, ["Where the records are kept."])
+    if compiled.manifests:
+        what = "What the charts of its stacks render to, compressed; steps read it from here."
+        written[MANIFESTS] = _text(compiled.manifests, made, [what])
     for name, run in _pipeline_runs(compiled).items():
         trials = "One lane, or a part of it. Applied again, it changes nothing: it runs once."
         written[name] = _text([run], made, [trials])
@@ -80,7 +63,7 @@ def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
 
 
 def commands(compiled: Compiled, folder: Path) -> list[str]:
-    """Give the five commands by which people apply the files and follow what they do."""
+    """Give the commands by which people apply the files and follow what they do."""
     runs = list(_pipeline_runs(compiled))
     home = compiled.settings.namespace
 
@@ -93,8 +76,10 @@ def commands(compiled: Compiled, folder: Path) -> list[str]:
     else:  # kubectl takes a folder, in which there is more, or one file at a time
         start = f"cat {shlex.quote(str(folder))}/pipelinerun-*.yaml | {_APPLY_RUN} -f -"
     first = compiled.pipelineruns[0][0]["metadata"]["name"]
+    carried = [f"{_APPLY_RUN} -f {place(MANIFESTS)}"] if compiled.manifests else []
     return [
         f"{_APPLY} -f {place(ROLES)}",
+        *carried,
         f"{_APPLY} {claim}-f {place(STEP_ACTIONS)}",
         f"{_APPLY} -f {place(TASKS)}",
         start,
@@ -113,12 +98,4 @@ def _pipeline_runs(compiled: Compiled) -> dict[str, Object]:
 
 def _text(objects: Sequence[Object], made: str, comments: Sequence[str]) -> str:
     head = "".join(f"{line}\n" for line in (made, *(f"# {each}" for each in comments)))
-    # With a start of its own, so that files put one after another stay several documents.
-    return head + yaml.dump_all(
-        objects,
-        Dumper=_DUMPER,
-        sort_keys=False,
-        width=100,
-        allow_unicode=True,
-        explicit_start=True,
-    )
+    return head + yaml_text.text(objects)

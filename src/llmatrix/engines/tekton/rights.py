@@ -11,7 +11,13 @@ from llmatrix.cluster.kinds import SERVICE_ACCOUNT, known
 from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.submitter import OF_SITES, at_home
-from llmatrix.stacks.site_rights import MORE_ON_SITE, OF_NAMESPACES, ON_SITE, in_cluster
+from llmatrix.stacks.site_rights import (
+    MORE_AT_HOME,
+    MORE_ON_SITE,
+    OF_NAMESPACES,
+    ON_SITE,
+    in_cluster,
+)
 
 
 def ours(settings: Settings) -> list[Right]:
@@ -26,7 +32,10 @@ def of_the_account(settings: Settings) -> list[Right]:
     at_home = rights_of([*roles.AT_HOME, *tokens], settings.namespace)
     if settings.namespaced:
         return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
-    binds = [rule for kind in roles.more_kinds(settings) for rule in in_cluster(kind)]
+    kinds = roles.more_kinds(settings)
+    more = [rule for kind in kinds for rule in MORE_AT_HOME.get(kind, ())]
+    binds = [rule for kind in kinds for rule in in_cluster(kind)]
+    at_home += rights_of(more, settings.namespace)
     return [*at_home, *rights_of([*OF_NAMESPACES, *binds])]
 
 

@@ -26,6 +26,7 @@ from llmatrix.cluster.naming import dns_name
 from llmatrix.engines.tekton.objects import hashed, made
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.stacks.site_rights import (
+    MORE_AT_HOME,
     MORE_ON_SITE,
     OF_NAMESPACES,
     ON_SITE,
@@ -112,7 +113,15 @@ def _more_at_home(settings: Settings, kind: str) -> list[Object]:
 def _more_in_cluster(settings: Settings, kind: str) -> list[Object]:
     role = f"{SITES_ROLE}-{kind}"
     name = dns_name(SITES_ROLE, settings.namespace, settings.account, kind)
+    at_home: list[Object] = []
+    if kind in MORE_AT_HOME:
+        here = dns_name(settings.account, "home", kind)
+        at_home = [
+            _role(ROLE, here, settings.namespace, MORE_AT_HOME[kind]),
+            _binding(ROLE_BINDING, here, settings, role=(ROLE, here)),
+        ]
     return [
+        *at_home,
         _role(CLUSTER_ROLE, role_of(kind), None, MORE_ON_SITE[kind]),
         _role(CLUSTER_ROLE, role, None, in_cluster(kind)),
         _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, role)),

@@ -6,6 +6,7 @@ by somebody who holds those rights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from llmatrix.cluster.kinds import (
@@ -57,6 +58,12 @@ AT_HOME: Final[Rules] = [
 ]
 """In the namespace of the PipelineRuns, whatever the stacks."""
 
+MORE_AT_HOME: Final[Mapping[str, Rules]] = {
+    # What charts render to is carried there, and its expiry is put off.
+    "llm-d": [rule(CONFIG_MAP, "create", "patch")]
+}
+"""By kind of stack, what is done there besides."""
+
 OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 """In the cluster, where each lane has a namespace of its own: to find and remove those left."""
 
@@ -64,7 +71,12 @@ OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 def at_home(settings: Settings) -> Rules:
     """Give the rules in the namespace of the PipelineRuns, for what its sites are made of."""
     kinds = more_kinds(settings) if settings.namespaced else []
-    return [*AT_HOME, *(rule for kind in kinds for rule in to_remove(kind))]
+    carried = sorted(settings.kinds & MORE_AT_HOME.keys())
+    return [
+        *AT_HOME,
+        *(rule for kind in carried for rule in MORE_AT_HOME[kind]),
+        *(rule for kind in kinds for rule in to_remove(kind)),
+    ]
 
 
 def submitter(settings: Settings) -> list[Object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from llmatrix.errors import UserError
@@ -9,7 +10,7 @@ from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.llmd_model import REPO
 from llmatrix.stacks import simulated_checks
-from llmatrix.stacks.llmd import picker_config
+from llmatrix.stacks.llmd import brought, picker_config
 
 
 def section(treatment: Treatment) -> LlmdStack:
@@ -32,10 +33,12 @@ def check(treatment: Treatment) -> None:
     """
     stack = section(treatment)
     if stack.gateway.mode == "none":
-        if stack.router.config is not None:
+        if stack.router.config is not None or stack.router.brought or stack.gateway.brought:
+            what = "gateway" if stack.gateway.brought else "router"
+            what += ".config" if stack.router.config is not None else ""
             raise UserError(
-                "stack.router.config: with stack.gateway.mode none no request passes a picker; "
-                "set the mode to standalone or gateway, or leave the configuration out."
+                f"stack.{what}: with stack.gateway.mode none no request passes a picker; "
+                f"set the mode to standalone or gateway, or leave it out."
             )
     else:
         _check_picked(treatment, stack)
@@ -63,19 +66,28 @@ def _check_files(treatment: Treatment, stack: LlmdStack) -> None:
 
 
 def _check_picked(treatment: Treatment, stack: LlmdStack) -> None:
-    if stack.router.config is None:
-        raise UserError(
-            "stack.router.config: the endpoint picker needs an EndpointPickerConfig; name a file."
-        )
-    picker_config.check(stack.router.config, stack.router.plugins)
-    if stack.router.metrics != stack.server.preset:
-        raise UserError(
-            f"stack.router.metrics: the picker would read the load by {stack.router.metrics}'s "
-            f"names and see nothing of {stack.server.preset}; set it to {stack.server.preset}."
-        )
+    if not stack.router.brought:
+        _check_preset_router(stack)
+    elif stack.router.rendered is not None and stack.router.rendered.text:
+        config = brought.picker_config(json.loads(stack.router.rendered.text))
+        if config is not None:
+            picker_config.check(config, stack.router.plugins)
     if treatment.workload.prompt == "token-ids":
         raise UserError(
             "workload.prompt: endpoint pickers of the GAIE family refuse prompts of token ids "
             "(400); set prompt: text, and model.tokenizer so that lengths are exact (words for "
             "simulated servers)."
+        )
+
+
+def _check_preset_router(stack: LlmdStack) -> None:
+    if stack.router.config is None:
+        raise UserError(
+            "stack.router.config: the endpoint picker needs an EndpointPickerConfig; name a file."
+        )
+    picker_config.check(stack.router.config, stack.router.plugins)
+    if not stack.server.brought and stack.router.metrics != stack.server.preset:
+        raise UserError(
+            f"stack.router.metrics: the picker would read the load by {stack.router.metrics}'s "
+            f"names and see nothing of {stack.server.preset}; set it to {stack.server.preset}."
         )

@@ -92,8 +92,8 @@ def url(site: KubernetesSite, layer: LlmdGateway) -> str | None:
     for each in services:
         address = each["spec"].get("clusterIP", "None")
         ports = {port["port"] for port in each["spec"].get("ports", ())}
-        if address not in {"", "None"} and layer.port in ports:
-            return kubernetes_standing.url(address, layer.port)
+        if address not in {"", "None"} and layer.listener_port in ports:
+            return kubernetes_standing.url(address, layer.listener_port)
     return None if found is None else address_of(found)
 
 

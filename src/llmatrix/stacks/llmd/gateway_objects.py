@@ -46,7 +46,7 @@ def objects(layer: LlmdGateway, address: SiteAddress) -> list[Object]:
 
 def gateway(name: str, layer: LlmdGateway) -> Object:
     """Give a Gateway with one listener, for routes of its own namespace."""
-    listener = {"name": LISTENER, "protocol": "HTTP", "port": layer.port}
+    listener = {"name": LISTENER, "protocol": "HTTP", "port": layer.listener_port}
     spec: Object = {"gatewayClassName": layer.class_name, "listeners": [listener]}
     metadata: Object = {"name": name}
     more = {"labels": dict(layer.labels), "annotations": dict(layer.annotations)}

@@ -23,17 +23,7 @@ from llmatrix.stacks import (
 from llmatrix.stacks.http import Unreachable, answers
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
-from llmatrix.stacks.llmd import (
-    checks,
-    data_plane,
-    gateway,
-    gateway_api,
-    model,
-    names,
-    picker_config,
-    router,
-    server,
-)
+from llmatrix.stacks.llmd import checks, data_plane, gateway_api, layers, model, names
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -127,13 +117,13 @@ class Llmd:
         if dirty:
             clean = False if any(each.clean is False for each in dirty) else None
             return Hygiene(clean=clean, detail="; ".join(each.detail for each in dirty))
-        config = stack.router.config if Step.ROUTER in _running(trial) else None
-        if config is not None and picker_config.learns(config):
+        picked = Step.ROUTER in _running(trial)
+        if picked and layers.remembers(stack, layers.on(here)):
             if Step.ROUTER not in changed:
                 # A real picker has no way to be told to forget.
                 _apply(Step.ROUTER, trial, here, threading.Event())
             told.append("the picker has just been started")
-        elif config is not None:
+        elif picked:
             told.append("the picker has no plugin that remembers requests")
         return Hygiene(clean=True, detail="; ".join(told))
 
@@ -182,13 +172,9 @@ def _gone(trial: Trial, site: KubernetesSite) -> str:
 
 def _apply(step: Step, trial: Trial, site: KubernetesSite, stop: threading.Event) -> None:
     stack = section(trial.treatment)
-    if step is Step.GATEWAY:
-        made, count, timeout_s = gateway.objects(stack.gateway, site.address), 1, _STARTUP_S
-    elif step is Step.ROUTER:
-        made, count, timeout_s = router.objects(stack.router, site.address), 1, _STARTUP_S
-    else:
-        made = server.objects(trial.treatment, site.address)
-        count, timeout_s = stack.server.replicas, stack.server.startup
+    made = layers.objects(step, trial.treatment, site.address, layers.on(site))
+    count = layers.pods(stack, step, made)
+    timeout_s = stack.server.startup if step is Step.SERVER else _STARTUP_S
     kubernetes_pods.bring_up(site, step, made, count, timeout_s, stop)
     if step is not Step.GATEWAY and site.state().standing(Step.SERVER):
         _await_together(step, trial, site, stop)
@@ -217,12 +203,12 @@ def _await_together(step: Step, trial: Trial, site: KubernetesSite, stop: thread
         )
     if picked:
         try:
-            lacks = data_plane.blind(servers, router.reads(stack.router))
+            lacks = data_plane.blind(servers, layers.reads(stack, layers.on(site)))
         except Unreachable as error:
             raise StepFailure(f"{error}.", FailureClass.SERVER) from error
         if lacks:
             raise StepFailure(
-                f"{lacks}; set stack.router.metrics or stack.router.flags.", FailureClass.USER
+                f"{lacks}; set stack.router.metrics, or the picker's flags.", FailureClass.USER
             )
 
 

@@ -1,0 +1,102 @@
+"""The objects of each layer of an llm-d stack, whether a preset makes it or the user brings it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from llmatrix.cluster.kinds import CONFIG_MAP, Object
+from llmatrix.errors import FailureClass, StepFailure
+from llmatrix.plan.step import Step
+from llmatrix.spec.charts import Brought, Rendered
+from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.llmd import LlmdStack
+from llmatrix.stacks.kubernetes_asking import asking
+from llmatrix.stacks.kubernetes_site import KubernetesSite
+from llmatrix.stacks.llmd import brought, gateway, manifest_set, picker_config, router, server
+from llmatrix.stacks.llmd.checks import section
+from llmatrix.stacks.site_address import SiteAddress
+
+BRINGABLE: Final = (Step.GATEWAY, Step.ROUTER, Step.SERVER)
+"""Steps whose layer the user may bring."""
+TextOf = Callable[[Rendered], str]
+"""Gives the set that a layer renders to."""
+
+
+def layer(stack: LlmdStack, step: Step) -> Brought:
+    """Give the section of a step that can be brought."""
+    sections: dict[Step, Brought] = {
+        Step.GATEWAY: stack.gateway,
+        Step.ROUTER: stack.router,
+        Step.SERVER: stack.server,
+    }
+    return sections[step]
+
+
+def rendered_here(rendered: Rendered) -> str:
+    """Give a set on the machine where it was rendered."""
+    return rendered.text
+
+
+def objects(
+    step: Step, treatment: Treatment, address: SiteAddress, text_of: TextOf = rendered_here
+) -> list[Object]:
+    """Give the objects of a step that can be brought.
+
+    Raises:
+        NoFront: none of what is brought can be what others speak to.
+    """
+    stack = section(treatment)
+    found = layer(stack, step)
+    if found.rendered is not None:
+        return brought.objects(found, text_of(found.rendered), step, address)
+    if step is Step.GATEWAY:
+        return gateway.objects(stack.gateway, address)
+    if step is Step.ROUTER:
+        return router.objects(stack.router, address)
+    return server.objects(treatment, address)
+
+
+def on(site: KubernetesSite) -> TextOf:
+    """Give what finds sets where the steps run: here, or in ConfigMaps beside the PipelineRuns."""
+    return lambda rendered: rendered.text or _carried(site, rendered)
+
+
+def pods(stack: LlmdStack, step: Step, made: list[Object]) -> int:
+    """Count the pods that a step must bring up."""
+    if layer(stack, step).rendered is not None:
+        return sum(map(manifest_set.pods, made))
+    return stack.server.replicas if step is Step.SERVER else 1
+
+
+def remembers(stack: LlmdStack, text_of: TextOf) -> bool:
+    """Tell whether the picker keeps something of earlier requests; one not known does."""
+    if stack.router.rendered is None:
+        return stack.router.config is not None and picker_config.learns(stack.router.config)
+    config = brought.picker_config(json.loads(text_of(stack.router.rendered)))
+    return config is None or picker_config.learns(config)
+
+
+def reads(stack: LlmdStack, text_of: TextOf) -> list[str]:
+    """Give the names of the servers' metrics that the picker's scorers go by, as far as known."""
+    if stack.router.rendered is None:
+        return router.reads(stack.router)
+    return brought.reads(json.loads(text_of(stack.router.rendered)))
+
+
+def _carried(site: KubernetesSite, rendered: Rendered) -> str:
+    name, home = manifest_set.name(site.address.experiment, rendered.sha256), site.address.home
+    with asking():
+        found = site.cluster.get(CONFIG_MAP, name, home)
+    why = "it is not there"
+    if found is not None:
+        try:
+            return manifest_set.carried(found, rendered.sha256)
+        except ValueError as error:
+            why = str(error)
+    raise StepFailure(
+        f"the manifests of this trial cannot be read from ConfigMap {home}/{name}: {why}; submit "
+        f"it again.",
+        FailureClass.USER,
+    )
