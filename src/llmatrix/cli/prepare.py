@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from llmatrix.errors import StoreFault
+from llmatrix.cli.wording import left_out
+from llmatrix.errors import StoreFault, UserError
 from llmatrix.plan.build import Plan
 from llmatrix.plan.estimate import StepSeconds, hold_to_budget
 from llmatrix.spec.load import Loaded, load
@@ -29,8 +30,10 @@ class Prepared:
     whole: Plan
 
 
-def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepared:
-    """Load, plan and check an experiment file.
+def prepare(
+    file: Path, overrides: Sequence[str], only: Sequence[str], *, strict: bool = False
+) -> Prepared:
+    """Load, plan and check an experiment file; with ``strict`` every treatment must fit.
 
     Raises:
         UserError: something that the user wrote is wrong; nothing was started.
@@ -39,6 +42,8 @@ def prepare(file: Path, overrides: Sequence[str], only: Sequence[str]) -> Prepar
     plan = Plan(
         loaded, versions, only=select(loaded, only), step_seconds=_earlier_step_seconds(loaded)
     )
+    if strict and plan.left_out:
+        raise UserError("\n".join(["--strict: every treatment must fit.", *left_out(plan)]))
     hold_to_budget(plan.estimate, plan.experiment.run.budget, str(file))
     return Prepared(loaded, plan, Plan(loaded, versions) if only else plan)
 
