@@ -38,3 +38,8 @@ def server(address: SiteAddress) -> str:
 def marks(address: SiteAddress, step: Step) -> dict[str, str]:
     """Give the labels by which the pods of a step are selected."""
     return {labels.SITE: address.name, labels.STEP: step.value}
+
+
+def resource(accelerator: str) -> str:
+    """Name the resource by which nodes offer an accelerator."""
+    return "amd.com/gpu" if accelerator.upper().startswith("MI") else "nvidia.com/gpu"
