@@ -73,6 +73,15 @@ def test_which_resources_are_accelerators(resource: str, accelerator: bool) -> N
     assert is_accelerator(resource) is accelerator
 
 
+@pytest.mark.parametrize(
+    ("defaults", "most"),
+    [
+        (None, 256),
+        ({}, 256),
+        ({"default-max-matrix-combinations-count": "64"}, 64),
+        ({"default-max-matrix-combinations-count": "many"}, 256),
+    ],
+)
 def test_combinations_of_a_matrix(defaults: dict[str, str] | None, most: int) -> None:
     assert Tekton("tekton-pipelines", "v1.6.0", None, defaults).combinations == most
 
