@@ -104,6 +104,10 @@ class ScriptedStack:
         del trial, site
         return self.ended_servers.pop(0) if self.ended_servers else 0
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        del trial, site
+        return ["pod s-0: killed for memory"]
+
     def logs(self, site: Site) -> dict[str, str]:
         del site
         return {"server.log": "first line\nlast words\n"}

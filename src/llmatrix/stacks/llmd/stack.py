@@ -126,6 +126,9 @@ class Llmd:
     def restarts(self, trial: Trial, site: Site) -> int:
         return kubernetes_standing.restarts(on_kubernetes(site), _running(trial))
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        return kubernetes_standing.endings(on_kubernetes(site), _running(trial))
+
     def logs(self, site: Site) -> dict[str, str]:
         return _logs(on_kubernetes(site), (Step.GATEWAY, Step.ROUTER, Step.SERVER))
 
