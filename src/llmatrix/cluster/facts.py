@@ -26,9 +26,6 @@ from llmatrix.cluster.kinds import (
 TEKTON_NAMESPACES: Final = ("tekton-pipelines", "openshift-pipelines")
 GATEWAY: Final = Kind("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
 INFERENCE_POOL: Final = Kind("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
-LEADER_WORKER_SET: Final = Kind(
-    "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"
-)
 SECURITY_CONTEXT_CONSTRAINTS: Final = Kind(
     "security.openshift.io",
     "v1",

@@ -112,6 +112,8 @@ def _llmd(model: str, stack: LlmdStack) -> list[Need]:
     if server.simulated:
         widths = [server.tensor_parallel, *([prefill.tensor_parallel] if prefill else [])]
         return [_simulated(model, stack.accelerator, each, server.engine) for each in widths]
+    if server.image is None:  # brought by a chart, whose values are not ours to read
+        return []
     if server.preset == "llama-cpp":
         return _on_cpus(model, stack)
     shape = server.tensor_parallel, server.pipeline_parallel, server.data_parallel

@@ -88,9 +88,16 @@ def _placed(site: KubernetesSite, step: Step, document: Object) -> Object:
         "metadata": metadata
         | {"namespace": site.namespace, "labels": metadata.get("labels", {}) | marks}
     }
-    template = document.get("spec", {}).get("template")
-    if isinstance(template, dict):
-        placed["spec"] = document["spec"] | {"template": _labelled(template, marks)}
+    spec = document.get("spec", {})
+    if isinstance(template := spec.get("template"), dict):
+        placed["spec"] = spec | {"template": _labelled(template, marks)}
+    elif isinstance(of_groups := spec.get("leaderWorkerTemplate"), dict):
+        both = {
+            each: _labelled(of_groups[each], marks)
+            for each in ("leaderTemplate", "workerTemplate")
+            if each in of_groups
+        }
+        placed["spec"] = spec | {"leaderWorkerTemplate": of_groups | both}
     return placed
 
 

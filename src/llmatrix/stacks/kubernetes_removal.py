@@ -14,6 +14,7 @@ from llmatrix.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     JOB,
+    LEADER_WORKER_SET,
     POD,
     SERVICE,
     STATEFUL_SET,
@@ -28,7 +29,7 @@ GOES_S: Final = 90.0
 """Seconds for the objects of a site to go."""
 USUAL: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP)
 """Kinds that any stack makes, owners before what they own; others are on the site's record."""
-RUNNING: Final = (STATEFUL_SET, DEPLOYMENT, JOB)
+RUNNING: Final = (LEADER_WORKER_SET, STATEFUL_SET, DEPLOYMENT, JOB)
 """Kinds that run pods of their own: made anew, never changed in place, so that nothing that ran
 before a step was applied runs after it, and the accelerators of the old are free for the new."""
 _EVERY_S: Final = 0.25

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.facts import GATEWAY, INFERENCE_POOL, LEADER_WORKER_SET, Node
+from llmatrix.cluster.facts import GATEWAY, INFERENCE_POOL, Node
 from llmatrix.cluster.faults import ClusterFault, Refused, Unreachable
+from llmatrix.cluster.kinds import LEADER_WORKER_SET
 from llmatrix.engines.tekton.doctor import Answer, Asked, Verdict, examine, ok
 from llmatrix.engines.tekton.doctor_accelerators import Wanted, room_for, wanted
 from llmatrix.engines.tekton.doctor_cluster import flag

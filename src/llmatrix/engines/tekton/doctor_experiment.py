@@ -8,7 +8,7 @@ from typing import Final
 from llmatrix.cluster import facts
 from llmatrix.cluster.access import denied
 from llmatrix.cluster.faults import Refused
-from llmatrix.cluster.kinds import SERVICE_ACCOUNT, Kind
+from llmatrix.cluster.kinds import LEADER_WORKER_SET, SERVICE_ACCOUNT, Kind
 from llmatrix.engines.tekton.doctor import Answer, Asked, Question, ok, warning, wrong
 from llmatrix.engines.tekton.doctor_accelerators import room
 from llmatrix.engines.tekton.doctor_cluster import SECURITY, flag, lacking
@@ -28,7 +28,7 @@ _INSTALLS: Final = {
     f"download/standard-install.yaml",
     facts.INFERENCE_POOL: f"kubectl apply -f {_RELEASES}/gateway-api-inference-extension/"
     f"releases/latest/download/manifests.yaml",
-    facts.LEADER_WORKER_SET: f"kubectl apply --server-side -f {_RELEASES}/lws/releases/latest/"
+    LEADER_WORKER_SET: f"kubectl apply --server-side -f {_RELEASES}/lws/releases/latest/"
     f"download/manifests.yaml",
 }
 _RENDER: Final = (
@@ -189,7 +189,7 @@ def made_of(stack: Stack) -> set[Kind]:
     """Give the kinds of objects, beyond Kubernetes' own, that a stack is made of."""
     kinds = set(WANTED.get(stack.kind, ()))
     if isinstance(stack, LlmdStack) and stack.server.nodes > 1:
-        kinds.add(facts.LEADER_WORKER_SET)
+        kinds.add(LEADER_WORKER_SET)
     return kinds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmatrix.errors import UserError
 from llmatrix.spec.experiment import Treatment
-from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd import PICKER, LlmdStack
 from llmatrix.stacks import simulated_checks
 from llmatrix.stacks.llmd import picker_config
 
@@ -36,6 +36,8 @@ def check(treatment: Treatment) -> None:
             )
     else:
         _check_picked(treatment, stack)
+    if stack.server.prefill is not None:
+        _check_split(stack)
     if stack.server.simulated:
         simulated_checks.check_engine(
             treatment,
@@ -43,6 +45,21 @@ def check(treatment: Treatment) -> None:
             stack.server.tensor_parallel,
             stack.server.engine,
             "stack.server.engine",
+        )
+
+
+def _check_split(stack: LlmdStack) -> None:
+    """Refuse servers that prefill where no request would ever be sent to them, or whole ones."""
+    if stack.router.config is None or not picker_config.splits(stack.router.config):
+        raise UserError(
+            "stack.server.prefill: only a picker whose configuration has pd-profile-handler or "
+            "disagg-profile-handler sends prompts to servers that prefill; name such a one as "
+            "stack.router.config, or leave prefill out."
+        )
+    if stack.router.image == PICKER:
+        raise UserError(
+            "stack.router.image: GAIE's picker has no handler of prefill; name llm-d's, for "
+            "example ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.10.0."
         )
 
 

@@ -23,7 +23,16 @@ from llmatrix.stacks import (
 from llmatrix.stacks.http import Unreachable, answers
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
-from llmatrix.stacks.llmd import checks, data_plane, gateway, names, picker_config, router, server
+from llmatrix.stacks.llmd import (
+    checks,
+    data_plane,
+    gateway,
+    names,
+    picker_config,
+    roles,
+    router,
+    server,
+)
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -90,10 +99,16 @@ class Llmd:
         if wrong:
             raise StepFailure(wrong, FailureClass.SERVER)
         picker = _service(here, names.picker(here.address), names.PICKER_METRICS)
+        servers = _servers(trial, here)
         return Target(
             base_url=url,
             model=model,
-            metrics_urls=tuple(f"{each}/metrics" for each in _servers(here)),
+            metrics_urls=tuple(f"{each}/metrics" for each in servers.values()),
+            prefill_urls=tuple(
+                f"{each}/metrics"
+                for pod, each in servers.items()
+                if roles.prefills(pod, here.address)
+            ),
             router_metrics_url=f"{picker}/metrics" if picker else None,
             simulated=stack.server.simulated,
         )
@@ -106,7 +121,7 @@ class Llmd:
         if Step.SERVER in changed:
             told.append("the servers have just been started")
         else:
-            found = [serving.reset_prefix_cache(url) for url in _servers(here)]
+            found = [serving.reset_prefix_cache(url) for url in _servers(trial, here).values()]
             told.append(f"{len(found)} of {len(found)} servers say that their prefix cache was "
                         f"dropped")  # fmt: skip
         dirty = [each for each in found if each.clean is not True]
@@ -157,7 +172,7 @@ def _apply(step: Step, trial: Trial, site: KubernetesSite, stop: threading.Event
         made, count, timeout_s = router.objects(stack.router, site.address), 1, _STARTUP_S
     else:
         made = server.objects(trial.treatment, site.address)
-        count, timeout_s = stack.server.replicas, stack.server.startup
+        count, timeout_s = sum(count for count, _ in stack.pods), stack.server.startup
     kubernetes_pods.bring_up(site, step, made, count, timeout_s, stop)
     if step is not Step.GATEWAY and site.state().standing(Step.SERVER):
         _await_together(step, trial, site, stop)
@@ -170,7 +185,7 @@ def _await_together(step: Step, trial: Trial, site: KubernetesSite, stop: thread
         StepFailure: none does; what does not work is named, as far as it shows.
         Stopped: ``stop`` was set meanwhile.
     """
-    stack, servers = section(trial.treatment), _servers(site)
+    stack, servers = section(trial.treatment), [*_servers(trial, site).values()]
     picked = Step.ROUTER in _running(trial)
     why = [""]
 
@@ -228,9 +243,14 @@ def _service(site: KubernetesSite, name: str, port: int) -> str | None:
     return kubernetes_standing.url(address, port) if address else None
 
 
-def _servers(site: KubernetesSite) -> list[str]:
-    stood = site.state().standing(Step.SERVER).values()
-    return [kubernetes_standing.url(each.ip, names.SERVER_PORT) for each in stood]
+def _servers(trial: Trial, site: KubernetesSite) -> dict[str, str]:
+    """Give the base URLs of the servers by the names of their pods."""
+    layer = section(trial.treatment).server
+    return {
+        pod: kubernetes_standing.url(each.ip, names.SERVER_PORT)
+        for pod, each in site.state().standing(Step.SERVER).items()
+        if roles.answers(layer, pod, site.address)
+    }
 
 
 def _logs(site: KubernetesSite, steps: Iterable[Step]) -> dict[str, str]:
