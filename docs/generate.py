@@ -34,6 +34,7 @@ from llmatrix.spec import (
     cluster,
     experiment,
     llmd,
+    llmd_capacity,
     loads,
     recorded,
     stack_parts,
@@ -61,7 +62,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stack_parts, stacks, llmd, loads, workloads)
+    for module in (experiment, cluster, stack_parts, stacks, llmd, llmd_capacity, loads, workloads)
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -90,6 +91,9 @@ _BELOW: Final[Mapping[str, str]] = {
     "LlmdRouter": "[section](#stackrouter-of-llm-d)",
     "LlmdModel": "[section](#stackmodel)",
     "LlmdServer": "[section](#stackserver)",
+    "LlmdPrefill": "[section](#stackserverprefill)",
+    "Sidecar": "[section](#stackserversidecar)",
+    "LlmdCapacity": "[section](#stackservercapacity)",
     "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
     "Replicates": "[section](#replicates)",
@@ -216,7 +220,9 @@ def checks() -> str:
     """Tell every check with its limit, from judging a steady trial of each kind of load."""
     requests = _steady_trial()
     strain = validity.Strain(cpu=0.1, cpu_wait=0.01)
-    observed = validity.Observed(loop_lag_ms_p99=0.1, strain=strain, connections_opened=0)
+    observed = validity.Observed(
+        loop_lag_ms_p99=0.1, strain=strain, connections_opened=0, simulated=True
+    )
     limits: dict[str, str] = {}
     for load, asked in (
         ("Poisson", validity.Asked(rate=20)),
