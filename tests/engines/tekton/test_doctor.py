@@ -15,7 +15,7 @@ from llmatrix.engines.tekton.doctor import Answer, Asked, Verdict, examine, ok
 from llmatrix.engines.tekton.doctor_accelerators import Wanted, room_for, wanted
 from llmatrix.engines.tekton.doctor_cluster import flag
 from llmatrix.engines.tekton.doctor_experiment import made_of, served
-from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd import LlmdGateway, LlmdStack
 
 GPU = "nvidia.com/gpu"
 
@@ -76,8 +76,10 @@ def test_both_roles_of_a_deployment_are_counted_on_the_nodes_that_they_take() ->
 def test_servers_of_several_nodes_take_leader_worker_sets() -> None:
     wide = llmd(nodes=2, tensor_parallel=8, pipeline_parallel=2)
     assert wanted(wide).pods == ((2, 8),)
-    assert made_of(wide) == {INFERENCE_POOL, LEADER_WORKER_SET}
-    assert made_of(llmd()) == {INFERENCE_POOL}
+    assert made_of(wide) == {LEADER_WORKER_SET}
+    assert made_of(llmd()) == set()
+    picked = llmd().model_copy(update={"gateway": LlmdGateway()})
+    assert made_of(picked) == {INFERENCE_POOL}
 
 
 @pytest.mark.parametrize("kind", [GATEWAY, INFERENCE_POOL, LEADER_WORKER_SET])

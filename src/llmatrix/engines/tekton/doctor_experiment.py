@@ -188,8 +188,11 @@ def serving(asked: Asked) -> Iterator[Answer]:
 def made_of(stack: Stack) -> set[Kind]:
     """Give the kinds of objects, beyond Kubernetes' own, that a stack is made of."""
     kinds = set(WANTED.get(stack.kind, ()))
-    if isinstance(stack, LlmdStack) and stack.server.nodes > 1:
-        kinds.add(LEADER_WORKER_SET)
+    if isinstance(stack, LlmdStack):
+        if stack.gateway.mode == "none":  # no picker, so no pool
+            kinds.discard(facts.INFERENCE_POOL)
+        if stack.server.nodes > 1:
+            kinds.add(LEADER_WORKER_SET)
     return kinds
 
 
