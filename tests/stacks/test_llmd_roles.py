@@ -21,6 +21,7 @@ from llmatrix.errors import FailureClass, UserError
 from llmatrix.plan.step import Step
 from llmatrix.sim.passage import PREFILLER
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.llmd import LlmdStack
 from llmatrix.stacks.http import ask
 from llmatrix.stacks.kubernetes_objects import _placed
 from llmatrix.stacks.llmd import checks, data_plane, names, picker_config, roles, router, server
@@ -166,7 +167,8 @@ def test_the_pool_takes_the_pods_of_both_roles_and_each_deployment_its_own(
     address: SiteAddress,
 ) -> None:
     described = treatment({**REAL, "prefill": {}})
-    layer = described.stack.router  # type: ignore[union-attr]
+    assert isinstance(described.stack, LlmdStack)
+    layer = described.stack.router
     pool = next(o for o in router.objects(layer, address) if o["kind"] == "InferencePool")
     wanted = pool["spec"]["selector"]["matchLabels"].items()
     deployed = [o for o in server.objects(described, address) if o["kind"] == "Deployment"]

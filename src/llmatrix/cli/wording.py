@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmatrix.cli.printable import printable
-from llmatrix.plan.build import Plan
 from llmatrix.plan.trial import Trial
 from llmatrix.results.record import Failure, Record
+
+if TYPE_CHECKING:
+    from llmatrix.plan.build import Plan
 
 _REASONS: Final = 8
 """Reasons that are told of one thing; more are counted."""
