@@ -126,6 +126,13 @@ def test_a_server_that_ends_in_the_last_try_leaves_an_invalid_record(bench: Benc
     assert "pod s-0: killed for memory" in check.advice
 
 
+def test_a_server_of_which_nobody_can_say_how_it_ended_is_a_failure(bench: Bench) -> None:
+    bench.stack.ended_servers, bench.stack.told_endings = [0, 1], []
+    result = converge(bench.run(), retries=0)
+    assert isinstance(result, Failure)
+    assert result.attempts[0].message.startswith("a server ended while the workload ran; ")
+
+
 def test_a_wrong_wish_fails_once_and_says_why(bench: Bench) -> None:
     bench.harness.failures = [failure(FailureClass.USER, "no such model")]
     result = converge(bench.run(), retries=5)

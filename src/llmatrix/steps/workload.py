@@ -28,7 +28,7 @@ def converge(run: TrialRun) -> Ended:
 
     Raises:
         StepFailure: class ``server`` when a server ended meanwhile, so that it is made anew; in
-            the last try its figures are kept instead, as invalid.
+            the last try on a cluster its figures are kept instead, as invalid.
     """
     wanted = run.trial.keys[Step.WORKLOAD]
     if run.site.claimed(Step.WORKLOAD) == wanted and (outbox(run) / MEASURED).is_file():
@@ -63,7 +63,8 @@ def _measure(run: TrialRun) -> Measured:
     _save_logs(run)
     restarts = run.stack.restarts(trial, run.site) - restarts
     endings = run.stack.endings(trial, run.site) if restarts > 0 else []
-    if restarts > 0 and not run.last_try:
+    # Of a server that is gone for good there is nothing to judge; a cluster starts it again.
+    if restarts > 0 and not (run.last_try and endings):
         how = f": {'; '.join(endings)}" if endings else ""
         raise StepFailure(
             f"a server ended while the workload ran{how}; its last lines are in the log.",
