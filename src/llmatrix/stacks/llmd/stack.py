@@ -50,7 +50,7 @@ class Llmd:
     """Implements ``protocol.Stack``: each layer is made by its module, and is a step of its own."""
 
     kind: ClassVar[str] = "llm-d"
-    version: ClassVar[str] = f"1+{BEHAVIOUR}"
+    version: ClassVar[str] = f"2+{BEHAVIOUR}"
 
     def check(self, treatment: Treatment) -> None:
         checks.check(treatment)
