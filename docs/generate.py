@@ -35,6 +35,7 @@ from llmatrix.spec import (
     cluster,
     experiment,
     llmd,
+    llmd_capacity,
     llmd_model,
     loads,
     paths,
@@ -65,7 +66,10 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
-    for module in (experiment, cluster, stack_parts, stacks, llmd, llmd_model, loads, workloads)
+    for module in (
+        *(experiment, cluster, stack_parts, stacks),
+        *(llmd, llmd_capacity, llmd_model, loads, workloads),
+    )
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, base.Section)
@@ -97,6 +101,9 @@ _BELOW: Final[Mapping[str, str]] = {
     "LlmdModel": "[section](#stackmodel)",
     "HubToken": "[section](#stackmodeltoken)",
     "LlmdServer": "[section](#stackserver)",
+    "LlmdPrefill": "[section](#stackserverprefill)",
+    "Sidecar": "[section](#stackserversidecar)",
+    "LlmdCapacity": "[section](#stackservercapacity)",
     "Toleration": "[tolerations](#stackservertolerations)",
     "Ready": "[section](#stackready)",
     "Replicates": "[section](#replicates)",
@@ -225,7 +232,9 @@ def checks() -> str:
     """Tell every check with its limit, from judging a steady trial of each kind of load."""
     requests = _steady_trial()
     strain = validity.Strain(cpu=0.1, cpu_wait=0.01)
-    observed = validity.Observed(loop_lag_ms_p99=0.1, strain=strain, connections_opened=0)
+    observed = validity.Observed(
+        loop_lag_ms_p99=0.1, strain=strain, connections_opened=0, simulated=True
+    )
     limits: dict[str, str] = {}
     for load, asked in (
         ("Poisson", validity.Asked(rate=20)),

@@ -14,6 +14,7 @@ class Target:
         model: the name to send as ``model``.
         api_key_env: name of the environment variable that holds the API key; never the key.
         metrics_urls: Prometheus endpoints of the model servers, one per replica.
+        prefill_urls: of ``metrics_urls``, those of servers that prefill only.
         router_metrics_url: Prometheus endpoint of the router, where there is one.
         simulated: true when no real model answers; told in every record and picture.
     """
@@ -22,5 +23,6 @@ class Target:
     model: str
     api_key_env: str | None = None
     metrics_urls: tuple[str, ...] = ()
+    prefill_urls: tuple[str, ...] = ()
     router_metrics_url: str | None = None
     simulated: bool = False

@@ -155,6 +155,61 @@ def test_a_plan_beyond_its_budget_is_refused(place: Place) -> None:
     assert not (place.folder / "results").exists()
 
 
+WIDTHS = {"stack.tensor_parallel": [1, 2], "workload.question_len": [10, 20]}
+
+
+def of_a_large_model(place: Place, **more: Any) -> str:
+    """Write an experiment of which one width cannot fit."""
+    file: str = place.write(
+        model={"name": "Qwen/Qwen3-32B"},
+        stack={"kind": "simulated", "accelerator": "A100-40G"},
+        matrix=WIDTHS,
+        **more,
+    )
+    return file
+
+
+def test_what_cannot_fit_is_named_with_figures_and_left_out(place: Place) -> None:
+    file = of_a_large_model(place)
+    said = place("plan", file)
+    assert said.code == 0
+    text = " ".join(said.out.split())
+    assert "2 treatments × " in text
+    assert "2 treatments do not fit and are left out: tensor_parallel=1 question_len=10 " in text
+    assert "(and 1 more): Qwen/Qwen3-32B on 1 × A100-40G: 65.5 GB of weights on each" in text
+    whole = json.loads(place("plan", file, "--json").out)
+    assert [each["levels"]["stack.tensor_parallel"] for each in whole["left_out"]] == ["1", "1"]
+    assert {row["levels"]["stack.tensor_parallel"] for row in whole["order"]} == {"2"}
+    assert whole["not_judged"] == []
+
+
+@pytest.mark.parametrize("verb", ["plan", "run", "submit"])
+def test_strictly_what_cannot_fit_ends_it_before_anything_starts(place: Place, verb: str) -> None:
+    said = place(verb, of_a_large_model(place), "--strict")
+    assert said.code == 2
+    assert "--strict: every treatment must fit." in said.err
+    assert "tensor_parallel=1 question_len=10 (and 1 more): Qwen/Qwen3-32B" in said.err
+    assert not (place.folder / "results").exists()
+
+
+def test_a_plan_of_which_nothing_fits_is_refused_with_its_place(place: Place) -> None:
+    said = place("plan", of_a_large_model(place), "--only", "tensor_parallel=1")
+    assert said.code == 2
+    assert ": stack: no treatment fits: Qwen/Qwen3-32B on 1 × A100-40G: " in said.err
+
+
+def test_a_model_that_nobody_knows_is_not_judged_and_that_is_said_once(place: Place) -> None:
+    file = place.write(
+        model={"name": "acme/new"},
+        stack={"kind": "llm-d", "gateway": {"mode": "none"}, "server": {"image": "vllm:1"}},
+        matrix={"stack.server.replicas": [1, 2], "workload.question_len": [10, 20]},
+    )
+    said = place("plan", file)
+    assert said.code == 0
+    text = " ".join(said.out.split())
+    assert text.count("not judged whether it fits: no preset has the model 'acme/new'") == 1
+
+
 def test_the_schema_is_a_valid_json_schema_that_describes_the_sections(place: Place) -> None:
     schema = json.loads(place("schema").out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmatrix.cluster.facts import Tekton, is_accelerator, read_nodes, room
+from llmatrix.cluster.facts import Tekton, deployments, is_accelerator, read_nodes
 
 
 def node(
@@ -73,12 +73,6 @@ def test_which_resources_are_accelerators(resource: str, accelerator: bool) -> N
     assert is_accelerator(resource) is accelerator
 
 
-def test_a_pod_fits_on_one_node_only() -> None:
-    assert room([3, 3, 8], 4) == 2
-    assert room([3, 3, 3], 4) == 0
-    assert room([], 1) == 0
-
-
 @pytest.mark.parametrize(
     ("defaults", "most"),
     [
@@ -90,3 +84,11 @@ def test_a_pod_fits_on_one_node_only() -> None:
 )
 def test_combinations_of_a_matrix(defaults: dict[str, str] | None, most: int) -> None:
     assert Tekton("tekton-pipelines", "v1.6.0", None, defaults).combinations == most
+
+
+def test_deployments_are_placed_whole_largest_pods_first() -> None:
+    assert deployments([8, 8], [4, 4, 8], 5) == 1
+    assert deployments([8, 8, 8], [4, 8], 5) == 2
+    assert deployments([4, 4], [8], 5) == 0
+    assert deployments([8], [1], 3) == 3
+    assert deployments([], [1], 1) == 0

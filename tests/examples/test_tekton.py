@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ RENDERED = {
     "llm-d-inference-scheduling": ("llm-d/inference-scheduling.yaml",),
 }
 """Folder beside the examples, and the words after ``llmatrix tekton render``."""
+ALSO = {
+    "llm-d/prefill-decode.yaml": 81,
+    "llm-d/prefix-caching.yaml": 54,
+    "llm-d/tensor-parallel.yaml": 36,
+    "vllm/plain.yaml": 48,
+}
+"""Examples that are rendered as those are, with no files beside them, and the trials of each."""
 CANNOT = {"process.yaml"}
 """Examples that run on this machine only."""
 
@@ -58,8 +66,9 @@ def _opened(value: Any) -> Any:
 
 def test_every_example_that_can_run_on_a_cluster_is_rendered() -> None:
     rendered = {file for file, *_ in RENDERED.values()}
-    examples = [*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("llm-d/*.yaml")]
-    assert rendered | CANNOT == {str(file.relative_to(EXAMPLES)) for file in examples}
+    folders = ("", "llm-d/", "vllm/")
+    examples = [file for folder in folders for file in EXAMPLES.glob(f"{folder}*.yaml")]
+    assert rendered | CANNOT | set(ALSO) == {str(file.relative_to(EXAMPLES)) for file in examples}
     assert {folder.name for folder in GOLDEN.iterdir()} == set(RENDERED)
 
 
@@ -91,3 +100,28 @@ def test_an_example_that_runs_on_this_machine_only_is_refused(place: Place) -> N
     assert said.code == 2
     assert "process.yaml:15:9: stack.kind: " in said.err
     assert not (place.folder / "out").exists()
+
+
+@pytest.mark.parametrize("file", ALSO)
+def test_an_example_is_rendered_whole(place: Place, file: str) -> None:
+    (place.folder / file).parent.mkdir(exist_ok=True)
+    shutil.copy(EXAMPLES / file, place.folder / file)
+    said = place("tekton", "render", file, "-o", "out", *PLACE)
+    assert said.code == 0, said.err
+    runs = sorted((place.folder / "out").glob("pipelinerun-*.yaml"))
+    trials = {
+        trial["id"] for each in runs for document in read(each) for trial in _trials(document)
+    }
+    assert len(trials) == ALSO[file]
+
+
+def _trials(value: Any) -> Iterator[dict[str, Any]]:
+    """Give the trials in whatever travels in an object."""
+    if isinstance(value, dict):
+        if "traffic_seed" in value:
+            yield value
+        for each in value.values():
+            yield from _trials(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _trials(each)

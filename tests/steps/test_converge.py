@@ -112,7 +112,25 @@ def test_a_server_that_ended_meanwhile_spoils_the_measurement(bench: Bench) -> N
     record = measured(bench)
     assert bench.harness.runs == 2
     assert record.attempts[0].failure == FailureClass.SERVER
+    assert "ran: pod s-0: killed for memory; its last lines" in record.attempts[0].message
     assert bench.applied()[Step.SERVER] == 2
+
+
+def test_a_server_that_ends_in_the_last_try_leaves_an_invalid_record(bench: Bench) -> None:
+    bench.stack.ended_servers = [0, 2]
+    record = converge(bench.run(), retries=0)
+    assert isinstance(record, Record)
+    assert not record.valid
+    (check,) = record.failed_checks
+    assert (check.name, check.figure, check.limit) == ("server_restarts", 2.0, "0")
+    assert "pod s-0: killed for memory" in check.advice
+
+
+def test_a_server_of_which_nobody_can_say_how_it_ended_is_a_failure(bench: Bench) -> None:
+    bench.stack.ended_servers, bench.stack.told_endings = [0, 1], []
+    result = converge(bench.run(), retries=0)
+    assert isinstance(result, Failure)
+    assert result.attempts[0].message.startswith("a server ended while the workload ran; ")
 
 
 def test_a_wrong_wish_fails_once_and_says_why(bench: Bench) -> None:

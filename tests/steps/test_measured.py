@@ -15,6 +15,7 @@ from llmatrix.harness.protocol import Measurement
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.steps.converge import converge
 from llmatrix.steps.measured import judge
+from llmatrix.target import Target
 
 Bench = Any  # the fixture of conftest.py, which is no module that a test may import
 
@@ -34,7 +35,8 @@ def checks(
     workload = trial.treatment.workload.model_copy(update={"api": api, "prompt": "text"})
     trial = replace(trial, treatment=trial.treatment.model_copy(update={"workload": workload}))
     measurement = Measurement((0.0, 10.0), 0.0, 0.1, 0.2, opened)
-    found = judge(trial, folder, measurement, Hygiene(clean=True, detail=""), simulated=True)
+    target = Target("http://127.0.0.1:1", "m", simulated=True)
+    found = judge(trial, folder, measurement, Hygiene(clean=True, detail=""), target=target)
     return {check.name: check for check in found.checks}
 
 

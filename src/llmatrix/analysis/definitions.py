@@ -136,6 +136,77 @@ _RATES: Final = (
     ),
 )
 
+SCRAPED: Final = (
+    Metric(
+        "kv_cache_usage_mean",
+        "KV cache in use",
+        "",
+        "Share of the KV cache in use, averaged over the scrapes of the window and over servers.",
+        "neither",
+    ),
+    Metric(
+        "kv_cache_usage_max",
+        "KV cache in use, at most",
+        "",
+        "Largest share of its KV cache that any server had in use at a scrape of the window.",
+        "neither",
+    ),
+    Metric(
+        "server_queue_mean",
+        "Requests waiting in a server",
+        "",
+        "Requests that waited in one server, averaged over the scrapes of the window and over "
+        "servers.",
+        "lower",
+    ),
+    Metric(
+        "server_queue_max",
+        "Requests waiting in a server, at most",
+        "",
+        "Most requests that waited in one server at a scrape of the window.",
+        "lower",
+    ),
+    Metric(
+        "server_prefix_hit_ratio",
+        "Prefix cache hits, as the servers count",
+        "",
+        "Prompt tokens found in the servers' prefix caches over those looked up, between the first "
+        "and the last scrape of the window.",
+        "higher",
+    ),
+    Metric(
+        "server_preemptions",
+        "Preemptions",
+        "",
+        "Requests that servers preempted for want of KV cache, between the first and the last "
+        "scrape of the window.",
+        "lower",
+    ),
+    Metric(
+        "server_output_spread",
+        "Output of the busiest server",
+        "",
+        "Output tokens of the busiest server over those of the mean server, between the first and "
+        "the last scrape of the window: 1 where all have the same.",
+        "lower",
+    ),
+    Metric(
+        "picker_ms_mean",
+        "Time to pick a server",
+        "ms",
+        "Mean time that the endpoint picker took to choose, as it counts.",
+        "lower",
+    ),
+    Metric(
+        "picker_prefix_hit_ratio",
+        "Prefix hits that the picker believes in",
+        "",
+        "Mean share of a prompt's blocks that the picker believed to be in a server's cache.",
+        "higher",
+    ),
+)
+"""Told by the servers and the picker themselves; servers that prefill only are in none."""
+
 
 def _latency_metrics() -> list[Metric]:
     return [
@@ -152,6 +223,6 @@ def _latency_metrics() -> list[Metric]:
 
 
 METRICS: Final[dict[str, Metric]] = {
-    metric.name: metric for metric in [*_latency_metrics(), *_RATES]
+    metric.name: metric for metric in [*_latency_metrics(), *_RATES, *SCRAPED]
 }
 """Every metric by its name, in the order of reports."""

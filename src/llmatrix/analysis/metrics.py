@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmatrix.analysis import scraped as of_servers
 from llmatrix.analysis.definitions import LATENCIES, METRICS, QUANTILES, STATISTICS, Metric
 from llmatrix.analysis.percentiles import percentile
 
@@ -34,7 +36,14 @@ class Summary:
 Told = tuple[float | None, str]
 
 
-def summarise(requests: pa.Table, *, window_s: tuple[float, float], accelerators: int) -> Summary:
+def summarise(
+    requests: pa.Table,
+    *,
+    window_s: tuple[float, float],
+    accelerators: int,
+    scraped: pa.Table | None = None,
+    prefills: Collection[str] = (),
+) -> Summary:
     """Compute every metric of ``METRICS``.
 
     Args:
@@ -43,6 +52,8 @@ def summarise(requests: pa.Table, *, window_s: tuple[float, float], accelerators
             happened in the window, whichever phase its request belongs to.
         window_s: start and end of the window, in the rows' seconds.
         accelerators: of the deployment; 0 where there are none or nobody knows.
+        scraped: rows of ``SERVER_COLUMNS``; None where nothing was scraped.
+        prefills: of the scraped servers, those that prefill only.
     """
     window = requests.filter(pc.equal(requests["phase"], "window"))
     completed = window.filter(pc.is_null(window["error"]))
@@ -56,6 +67,7 @@ def summarise(requests: pa.Table, *, window_s: tuple[float, float], accelerators
     told["prefix_cache_hit_ratio"] = _hit_ratio(completed)
     told["server_share_max"] = _share(completed)
     told["concurrency_mean"] = (concurrency_mean(requests, window_s), "")
+    told |= of_servers.summarise(scraped, window_s=window_s, prefills=prefills)
     return Summary(
         {name: told[name][0] for name in METRICS},
         {name: told[name][1] for name in METRICS if told[name][0] is None},

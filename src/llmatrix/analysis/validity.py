@@ -8,7 +8,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmatrix.analysis import sender, served
+from llmatrix.analysis import scraped, sender, served
 from llmatrix.analysis.checks import Check, Verdict, unknown
 from llmatrix.analysis.strain import Strain, client_cpu, cpu_wait
 from llmatrix.pace import Piece, Process, gap_cv, ramped
@@ -47,7 +47,10 @@ class Observed:
         loop_lag_ms_p99, connections_opened: as in the harness's ``Measurement``.
         strain: of the senders.
         cache_clean, cache_detail: as in the stack's ``Hygiene``.
-        restarts: servers that ended since they were applied.
+        restarts: servers that ended while the workload ran.
+        endings: how they ended, in words.
+        simulated: whether what answers is a simulator.
+        scraped: what servers said of themselves (rows of ``SERVER_COLUMNS``).
     """
 
     loop_lag_ms_p99: float | None = None
@@ -56,6 +59,9 @@ class Observed:
     cache_clean: bool | None = None
     cache_detail: str = ""
     restarts: int = 0
+    endings: tuple[str, ...] = ()
+    simulated: bool = False
+    scraped: pa.Table | None = None
 
 
 def judge(
@@ -86,6 +92,7 @@ def judge(
         *sender.reuse(window, observed.connections_opened),
         _cache(observed),
         _restarts(observed),
+        *scraped.simulator_late(observed.scraped, window_s, simulated=observed.simulated),
     ]
 
 
@@ -142,5 +149,6 @@ def _restarts(observed: Observed) -> Check:
     name, limit = "server_restarts", "0"
     if not observed.restarts:
         return Check(name, 0.0, limit, Verdict.PASS)
-    advice = "a server ended during the trial: look at its log"
+    told = "; ".join(observed.endings) or "a server ended"
+    advice = f"while the workload ran: {told}; its log is beside the record"
     return Check(name, float(observed.restarts), limit, Verdict.FAIL, advice)

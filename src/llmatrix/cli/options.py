@@ -31,3 +31,9 @@ def experiment_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse to start when a treatment does not fit; exit status 2."
+)
+"""Whether treatments that cannot fit are left out, or end it all."""

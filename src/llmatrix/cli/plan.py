@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import click
 
-from llmatrix.cli.options import experiment_options
+from llmatrix.cli.options import experiment_options, strict_option
 from llmatrix.cli.preflight import check
 from llmatrix.cli.prepare import prepare
-from llmatrix.cli.wording import counted, duration
+from llmatrix.cli.wording import counted, duration, left_out
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import STACK_STEPS
 from llmatrix.plan.trial import Trial
@@ -24,6 +24,7 @@ _SHOWN: Final = 40
 
 @click.command
 @experiment_options
+@strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option("--all", "all_trials", is_flag=True, help="List every trial, not the first 40.")
 @click.option(
@@ -44,13 +45,14 @@ def command(
     overrides: tuple[str, ...],
     only: tuple[str, ...],
     *,
+    strict: bool,
     as_json: bool,
     all_trials: bool,
     folder: Path | None,
     renew_lock: bool,
 ) -> None:
     """Show treatments, deployments, order and cost; start nothing."""
-    plan = prepare(file, overrides, only, renew_lock=renew_lock).plan
+    plan = prepare(file, overrides, only, strict=strict, renew_lock=renew_lock).plan
     check(plan)
     if folder is not None:
         _render(plan, folder)
@@ -106,7 +108,7 @@ def summary(plan: Plan) -> list[str]:
     ]
     if estimate.cost is not None:
         lines.append(f"cost: about {estimate.cost:,.2f}")
-    return lines
+    return [*lines, *left_out(plan)]
 
 
 def _replicate(trial: Trial) -> str:
@@ -134,6 +136,8 @@ def _print_json(plan: Plan) -> None:
         "seconds": round(estimate.seconds, 3),
         "accelerator_hours": round(estimate.accelerator_hours, 6),
         "cost": estimate.cost,
+        "left_out": [{"levels": dict(each.levels), "why": each.why} for each in plan.left_out],
+        "not_judged": plan.unjudged,
     }
     out = sys.stdout
     out.write(json.dumps(head)[:-1] + ', "order": [')

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmatrix.errors import StoreFault
+from llmatrix.cli.wording import left_out
+from llmatrix.errors import StoreFault, UserError
 from llmatrix.plan.build import Plan
 from llmatrix.plan.estimate import StepSeconds, hold_to_budget
 from llmatrix.plan.variants import as_it_is
@@ -38,11 +39,17 @@ class Prepared:
 
 
 def prepare(
-    file: Path, overrides: Sequence[str], only: Sequence[str], *, renew_lock: bool = False
+    file: Path,
+    overrides: Sequence[str],
+    only: Sequence[str],
+    *,
+    strict: bool = False,
+    renew_lock: bool = False,
 ) -> Prepared:
     """Load, render, plan and check an experiment file.
 
-    With ``renew_lock``, the digests of its charts are taken anew.
+    With ``strict`` every treatment must fit; with ``renew_lock`` the digests of its charts are
+    taken anew.
 
     Raises:
         UserError: something that the user wrote is wrong; nothing was started.
@@ -62,6 +69,8 @@ def prepare(
         rendering.hold(plan)
         for note in dict.fromkeys(rendering.notes):
             click.echo(f"note: {note}", err=True)
+    if strict and plan.left_out:
+        raise UserError("\n".join(["--strict: every treatment must fit.", *left_out(plan)]))
     hold_to_budget(plan.estimate, plan.experiment.run.budget, str(file))
     whole = Plan(loaded, versions, finish=finish) if only else plan
     return Prepared(loaded, plan, whole)

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 import click
 
-from llmatrix.cli.options import experiment_options
+from llmatrix.cli.options import experiment_options, strict_option
 from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.run_state import RunState
@@ -28,6 +28,7 @@ _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
 
 @click.command
 @experiment_options
+@strict_option
 @click.option("--engine", metavar="NAME", help="Carry the trials by this engine, not the file's.")
 @click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
 @click.option("--redo-invalid", is_flag=True, help="Measure invalid trials again, too.")
@@ -39,6 +40,7 @@ def command(
     overrides: tuple[str, ...],
     only: tuple[str, ...],
     *,
+    strict: bool,
     engine: str | None,
     fresh: bool,
     redo_invalid: bool,
@@ -51,7 +53,7 @@ def command(
     """
     if engine is not None:
         overrides = (*overrides, f"run.engine={engine}")
-    prepared = prepare(file, overrides, only)
+    prepared = prepare(file, overrides, only, strict=strict)
     return _run(prepared, fresh=fresh, redo_invalid=redo_invalid, keep=keep)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from llmatrix.cli.options import experiment_options
+from llmatrix.cli.options import experiment_options, strict_option
 from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.wording import counted
@@ -15,14 +15,17 @@ from llmatrix.cli.wording import counted
 
 @click.command("submit")
 @experiment_options
+@strict_option
 @click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
-def command(file: Path, overrides: tuple[str, ...], only: tuple[str, ...], *, fresh: bool) -> int:
+def command(
+    file: Path, overrides: tuple[str, ...], only: tuple[str, ...], *, strict: bool, fresh: bool
+) -> int:
     """Submit what is missing of an experiment to a cluster, and leave it to run there.
 
     The cluster is the one that the kubeconfig names. `llmatrix run FILE --engine tekton` watches
     what was submitted and collects what it leaves; nothing is submitted twice.
     """
-    prepared = prepare(file, (*overrides, "run.engine=tekton"), only)
+    prepared = prepare(file, (*overrides, "run.engine=tekton"), only, strict=strict)
     return _submit(prepared, fresh=fresh)
 
 

@@ -6,7 +6,7 @@ Each function raises ``Refused`` where our account may not know.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from llmatrix.cluster.api import Cluster
@@ -30,9 +30,6 @@ GATEWAY_CLASS: Final = Kind(
 )
 HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 INFERENCE_POOL: Final = Kind("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
-LEADER_WORKER_SET: Final = Kind(
-    "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"
-)
 SECURITY_CONTEXT_CONSTRAINTS: Final = Kind(
     "security.openshift.io",
     "v1",
@@ -120,11 +117,13 @@ class Node:
         accelerators: resource name (``nvidia.com/gpu``) to how many it has.
         free: of those, how many no pod has asked for; the same as ``accelerators`` where we may
             not see the pods.
+        labels: of it.
     """
 
     name: str
     accelerators: Mapping[str, int]
     free: Mapping[str, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def tekton(cluster: Cluster) -> Tekton | None:
@@ -227,7 +226,7 @@ def _node(document: Object, used: Mapping[tuple[str, str], int]) -> Node:
         if is_accelerator(resource) and amount.isdigit() and int(amount)
     }
     free = {resource: max(n - used.get((name, resource), 0), 0) for resource, n in there.items()}
-    return Node(name, there, free)
+    return Node(name, there, free, document["metadata"].get("labels") or {})
 
 
 def is_accelerator(resource: str) -> bool:
@@ -235,6 +234,22 @@ def is_accelerator(resource: str) -> bool:
     return any(part in resource for part in _ACCELERATORS)
 
 
-def room(free: Sequence[int], each: int) -> int:
-    """Tell how many pods of ``each`` accelerators fit on nodes with so many free ones."""
-    return sum(amount // each for amount in free) if each else 0
+def deployments(free: Sequence[int], pods: Sequence[int], most: int) -> int:
+    """Tell how many deployments, at most ``most``, fit on nodes with so many free accelerators.
+
+    Args:
+        free: accelerators of each node.
+        pods: accelerators of each pod of one deployment.
+        most: where counting ends.
+
+    The largest pods are placed first, each where it leaves least: exact for sizes of which each
+    divides the next larger, as accelerators are asked for.
+    """
+    left = list(free)
+    for count in range(most):
+        for pod in sorted(pods, reverse=True):
+            fitting = [place for place, amount in enumerate(left) if amount >= pod]
+            if not fitting:
+                return count
+            left[min(fitting, key=left.__getitem__)] -= pod
+    return most

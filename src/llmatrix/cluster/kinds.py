@@ -54,6 +54,9 @@ DEPLOYMENT: Final = Kind("apps", "v1", "deployments", "Deployment")
 STATEFUL_SET: Final = Kind("apps", "v1", "statefulsets", "StatefulSet")
 JOB: Final = Kind("batch", "v1", "jobs", "Job")
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+LEADER_WORKER_SET: Final = Kind(
+    "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"
+)
 ROLE: Final = Kind("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 CLUSTER_ROLE: Final = Kind(

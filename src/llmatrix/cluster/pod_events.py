@@ -70,6 +70,17 @@ def troubles(events: Iterable[Object]) -> list[Trouble]:
     return [each for each in told if each is not None]
 
 
+def taken_away(event: Object) -> str:
+    """Say that an event tells of a pod's eviction or preemption, and why; "" if it does not.
+
+    (Reasons of the kubelet, the scheduler, the taint manager and the eviction API's callers.)
+    """
+    reason = str(event.get("reason", ""))
+    if reason not in {"Evicted", "Preempted", "Preempting", "TaintManagerEviction", "NodeNotReady"}:
+        return ""
+    return f"{sentence(str(event.get('message', ''))) or 'no more is told'} ({reason})"
+
+
 def grows(event: Object) -> bool:
     """Tell whether an event says that the cluster is getting a node for its pod."""
     return event.get("reason") in {"TriggeredScaleUp", "Nominated"}

@@ -14,6 +14,7 @@ from llmatrix.plan.estimate import (
     StepSeconds,
     total,
 )
+from llmatrix.plan.fitting import Fitting
 from llmatrix.plan.keys import Deployment, deployment, transition, trial_keys
 from llmatrix.plan.lanes import pack
 from llmatrix.plan.order import Block, Placed, split_plot
@@ -43,12 +44,22 @@ class Lane:
             yield from block.flat()
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A treatment that cannot fit: its levels' labels by path, and what is too much for what."""
+
+    levels: Mapping[str, str]
+    why: str
+
+
 class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
     ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
     it does not tell is assumed. ``finish`` makes a stack whole where validation alone does not:
-    it puts what a chart renders to in the chart's place.
+    it puts what a chart renders to in the chart's place. Treatments that surely do not fit where
+    they would be served are left out, and told as ``left_out``; ``unjudged`` says of what nobody
+    can tell.
 
     A trial's number counts replicates within treatments within repetitions of deployments.
     """
@@ -73,6 +84,8 @@ class Plan:
         self._combinations: list[Combination] = []
         self._resolved: list[Resolved] = []
         self._deployments: dict[Resolved, Deployment] = {}
+        self._fitting = Fitting(self._resolver)
+        self._left_out: list[tuple[Combination, str]] = []
         self._collect(only or {})
         fresh = self.experiment.run.isolation == "fresh"
         blocks = split_plot(self._placed(), self.experiment.run.seed)
@@ -130,17 +143,26 @@ class Plan:
     def distinct_stacks(self) -> Iterator[Treatment]:
         """Give for each distinct pair of model and stack the treatment of the longest requests."""
         longest: dict[tuple[int, int], tuple[int, Resolved]] = {}
-        tokens: dict[int, int] = {}
         for resolved in self._resolved:
-            number = resolved[2]
-            if number not in tokens:
-                workload = self._resolver.workload(resolved)
-                tokens[number] = workload.most_tokens
-            known = longest.get(resolved[:2])
-            if known is None or tokens[number] > known[0]:
-                longest[resolved[:2]] = (tokens[number], resolved)
+            tokens, known = self._fitting.tokens(resolved), longest.get(resolved[:2])
+            if known is None or tokens > known[0]:
+                longest[resolved[:2]] = (tokens, resolved)
         for _, resolved in longest.values():
             yield self._resolver.treatment(resolved)
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The treatments that cannot fit, in the file's order."""
+        return [LeftOut(self._labels(each), why) for each, why in self._left_out]
+
+    @property
+    def unjudged(self) -> list[str]:
+        """Of which models and accelerators nobody can tell whether they fit, and why."""
+        return self._fitting.unjudged
+
+    def _labels(self, combination: Combination) -> dict[str, str]:
+        levels = self._table.assignment(combination)
+        return {path: level.label for path, level in levels.items()}
 
     def _collect(self, only: Mapping[str, frozenset[str]]) -> None:
         seen: dict[Resolved, int] = {}
@@ -151,9 +173,28 @@ class Plan:
                 raise self._twice(self._combinations[earlier], combination)
             self._combinations.append(combination)
             self._resolved.append(resolved)
-        if not self._combinations:
+        if self._combinations:
+            self._leave_out()
+        else:
             why = "--only selects none of them" if only else "`exclude` removes every one of them"
             raise UserError(f"{self._matrix_place()}: matrix: no treatment is left: {why}.")
+
+    def _leave_out(self) -> None:
+        """Leave out what cannot fit.
+
+        Raises:
+            UserError: nothing can.
+        """
+        whys = [self._fitting.lacking(resolved) for resolved in self._resolved]
+        if not any(whys):
+            return
+        together = list(zip(self._combinations, self._resolved, whys, strict=True))
+        self._left_out = [(combination, why) for combination, _, why in together if why]
+        self._combinations = [combination for combination, _, why in together if not why]
+        self._resolved = [resolved for _, resolved, why in together if not why]
+        if not self._combinations:
+            place = self.loaded.source.place(("stack",))
+            raise UserError(f"{place}: stack: no treatment fits: {whys[0]}.")
 
     def _twice(self, one: Combination, other: Combination) -> SpecError:
         told = [

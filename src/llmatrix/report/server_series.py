@@ -79,9 +79,20 @@ SOURCES: Final = (
         (("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),),
     ),
     Source("Preemptions", "/s", "rate", ("vllm:num_preemptions_total",)),
-    Source("Queue of the pool", "", "gauge", ("inference_pool_average_queue_size",)),
     Source(
-        "KV cache of the pool", "share", "gauge", ("inference_pool_average_kv_cache_utilization",)
+        "Queue of the pool",
+        "",
+        "gauge",
+        ("inference_pool_average_queue_size", "llm_d_epp_average_queue_size"),
+    ),
+    Source(
+        "KV cache of the pool",
+        "share",
+        "gauge",
+        (
+            "inference_pool_average_kv_cache_utilization",
+            "llm_d_epp_average_kv_cache_utilization",
+        ),
     ),
 )
 

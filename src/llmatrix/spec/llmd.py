@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from llmatrix.spec.base import NamedFile, Section
 from llmatrix.spec.charts import Brought, Fronted
+from llmatrix.spec.llmd_capacity import LlmdCapacity
 from llmatrix.spec.llmd_model import LlmdModel
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
 from llmatrix.spec.units import PositiveDuration
@@ -24,6 +25,7 @@ LABEL_KEY = r"^[A-Za-z0-9]([-A-Za-z0-9._/]{0,315}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?)?$"
 NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 ENVOY: Final = "docker.io/envoyproxy/envoy:v1.36.2"
+SIDECAR: Final = "ghcr.io/llm-d/llm-d-router-disagg-sidecar:v0.10.0"
 PICKER: Final = "registry.k8s.io/gateway-api-inference-extension/epp:v1.2.0"
 
 Flag = Annotated[str, Field(pattern=FLAG)]
@@ -114,12 +116,49 @@ class Toleration(Section):
     """Of the taint; none: any."""
 
 
+class LlmdPrefill(Section):
+    """Servers that prefill only; what is not said here is as for those that decode."""
+
+    replicas: Annotated[PositiveInt, Field(le=256)] = 1
+    """Servers that prefill."""
+    tensor_parallel: PositiveInt = 1
+    """Accelerators that share one set of weights of such a server."""
+    data_parallel: PositiveInt = 1
+    """Sets of weights of such a server."""
+    args: Annotated[dict[Flag, Plain], IN_ORDER] = {}
+    """Options of the engine, over those of `server.args`."""
+    env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
+    """Environment of the engine, over that of `server.env`."""
+    resources: Resources = {}
+    """What each asks for beside its accelerators, over `server.resources`."""
+    node_selector: Annotated[
+        dict[
+            Annotated[str, Field(pattern=LABEL_KEY)],
+            Annotated[str, Field(pattern=LABEL_VALUE)],
+        ],
+        IN_ORDER,
+    ] = {}
+    """Labels of the nodes that they may run on, over `server.node_selector`."""
+
+
+class Sidecar(Section):
+    """llm-d's routing sidecar: it has a prompt prefilled elsewhere before its server decodes."""
+
+    image: Annotated[str, Field(pattern=IMAGE)] = SIDECAR
+    """Image of the sidecar."""
+    args: Annotated[dict[Flag, Plain], IN_ORDER] = {}
+    """Options of it, by name, over ours: `{kv-connector: nixlv2}`."""
+    resources: Resources = {}
+    """What it asks for, by resource."""
+
+
 class LlmdServer(Brought):
     """The model servers."""
 
     PRESET: ClassVar[frozenset[str]] = frozenset(
         {"image", "replicas", "tensor_parallel", "args", "env", "resources", "node_selector"}
-        | {"tolerations", "simulated", "engine"}
+        | {"tolerations", "simulated", "engine", "pipeline_parallel", "data_parallel", "nodes"}
+        | {"prefill", "sidecar"}
     )
 
     preset: Literal["vllm", "llama-cpp"] = "vllm"
@@ -127,9 +166,19 @@ class LlmdServer(Brought):
     image: Annotated[str, Field(pattern=IMAGE)] | None = None
     """Image of the engine; needed unless simulated, then default: that of the steps."""
     replicas: Annotated[PositiveInt, Field(le=256)] = 1
-    """Pods, each one server."""
+    """Servers."""
     tensor_parallel: PositiveInt = 1
-    """Accelerators that share one server."""
+    """Accelerators that share each layer of one set of weights."""
+    pipeline_parallel: PositiveInt = 1
+    """Parts that the layers of one set of weights are cut into."""
+    data_parallel: PositiveInt = 1
+    """Sets of weights in one server."""
+    nodes: Annotated[PositiveInt, Field(le=64)] = 1
+    """Pods that make one server, each on a node; above 1 by a LeaderWorkerSet."""
+    prefill: LlmdPrefill | None = None
+    """Servers that prefill only; the others then decode."""
+    sidecar: Sidecar = Sidecar()
+    """What stands before a server that decodes."""
     args: Annotated[dict[Flag, Plain], IN_ORDER] = {}
     """Options of the engine, by name: `{max-num-seqs: 64}`; true is a flag, false its absence."""
     env: Annotated[dict[Annotated[str, Field(pattern=ENV_NAME)], str], IN_ORDER] = {}
@@ -152,6 +201,8 @@ class LlmdServer(Brought):
     """Run our simulated server instead, on no accelerator; everything around it is real."""
     engine: SimulatedEngine = SimulatedEngine()
     """Knobs of a simulated server."""
+    capacity: LlmdCapacity = LlmdCapacity()
+    """What the plan judges by whether model and cache fit, where no preset tells."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -165,9 +216,54 @@ class LlmdServer(Brought):
             raise ValueError("a simulated server has no args; its knobs are under engine")
         if not self.simulated and self.engine != SimulatedEngine():
             raise ValueError("engine has the knobs of a simulated server; write args")
-        if self.preset == "llama-cpp" and self.tensor_parallel > 1:
-            raise ValueError("llama-cpp runs on CPUs here: tensor_parallel must be 1")
         return self
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        over = [self.args, self.prefill.args if self.prefill else {}]
+        for name in ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"):
+            if any(name in args for args in over):
+                field = name.removesuffix("-size").replace("-", "_")
+                raise ValueError(f"args must not have {name}: write {field}, which is counted")
+        return self
+
+    @model_validator(mode="after")
+    def _shaped(self) -> Self:
+        many = self.pipeline_parallel * self.data_parallel * self.nodes > 1
+        if self.preset == "llama-cpp":
+            if self.tensor_parallel > 1:
+                raise ValueError("llama-cpp runs on CPUs here: tensor_parallel must be 1")
+            if many or self.prefill is not None:
+                raise ValueError("llama-cpp is one process here: no parallelism, no prefill")
+        if self.simulated:
+            if many:
+                raise ValueError(
+                    "a simulated server is one set of weights in one pod: of parallelism, it has "
+                    "tensor_parallel only"
+                )
+            told = self.prefill.model_fields_set if self.prefill else set()
+            if told := told & {"args", "data_parallel"}:
+                raise ValueError(f"a simulated server has no {min(told)}; leave it out of prefill")
+        return self
+
+    @model_validator(mode="after")
+    def _spread(self) -> Self:
+        if self.nodes == 1:
+            return self
+        if self.prefill is not None:
+            raise ValueError("servers of several nodes cannot have prefill here: set nodes: 1")
+        if self.each % self.nodes:
+            raise ValueError(
+                f"{self.each} accelerators are no whole number on each of {self.nodes} nodes"
+            )
+        if self.data_parallel > 1 and self.data_parallel % self.nodes:
+            raise ValueError("data_parallel must be a multiple of nodes, so that a set is on one")
+        return self
+
+    @property
+    def each(self) -> int:
+        """Accelerators of one server."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
 
 
 class LlmdStack(Section):
@@ -198,6 +294,17 @@ class LlmdStack(Section):
         """Accelerators that one deployment holds (simulated ones count like real ones)."""
         if self.server.rendered is not None:
             return self.server.rendered.accelerators
-        if self.server.preset == "llama-cpp":
-            return 0
-        return self.server.replicas * self.server.tensor_parallel
+        return sum(pods * each for pods, each in self.pods)
+
+    @property
+    def pods(self) -> tuple[tuple[int, int], ...]:
+        """Pods of servers and the accelerators of each, by role: decode first, then prefill."""
+        server, prefill = self.server, self.server.prefill
+        if server.brought:
+            return ()  # what a chart makes is counted when it is rendered
+        if server.preset == "llama-cpp":
+            return ((server.replicas, 0),)
+        found = [(server.replicas * server.nodes, server.each // server.nodes)]
+        if prefill is not None:
+            found.append((prefill.replicas, prefill.tensor_parallel * prefill.data_parallel))
+        return tuple(found)

@@ -89,6 +89,10 @@ class Endpoint:
         del trial, site
         return 0
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        del trial, site
+        return []
+
     def logs(self, site: Site) -> dict[str, str]:
         del site
         return {}

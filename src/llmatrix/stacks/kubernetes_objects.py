@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from llmatrix.cluster import labels, users
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Kind, Object
@@ -22,6 +22,9 @@ from llmatrix.stacks.site_state import (
     with_kinds,
     with_standing,
 )
+
+_OF_GROUPS: Final = ("leaderTemplate", "workerTemplate")
+"""Pods of a LeaderWorkerSet."""
 
 
 def put(
@@ -92,18 +95,29 @@ def placed(address: SiteAddress, step: Step, document: Object) -> Object:
         "metadata": metadata
         | {"namespace": address.namespace, "labels": (metadata.get("labels") or {}) | marks}
     }
-    template = (document.get("spec") or {}).get("template")
-    if isinstance(template, dict):
-        here["spec"] = document["spec"] | {"template": _labelled(template, marks)}
+    spec = document.get("spec") or {}
+    if isinstance(template := spec.get("template"), dict):
+        here["spec"] = spec | {"template": _labelled(template, marks)}
+    elif isinstance(of_groups := spec.get("leaderWorkerTemplate"), dict):
+        both = {each: _labelled(of_groups[each], marks) for each in _OF_GROUPS if each in of_groups}
+        here["spec"] = spec | {"leaderWorkerTemplate": of_groups | both}
     return here
 
 
 def _with_any_user(document: Object) -> Object:
-    template = document.get("spec", {}).get("template")
-    if not isinstance(template, dict) or "spec" not in template:
-        return document
-    fitted = template | {"spec": users.left_to_the_cluster(template["spec"])}
-    return document | {"spec": document["spec"] | {"template": fitted}}
+    spec = document.get("spec") or {}
+    if isinstance(template := spec.get("template"), dict):
+        return document | {"spec": spec | {"template": _of_any_user(template)}}
+    if isinstance(of_groups := spec.get("leaderWorkerTemplate"), dict):
+        both = {each: _of_any_user(of_groups[each]) for each in _OF_GROUPS if each in of_groups}
+        return document | {"spec": spec | {"leaderWorkerTemplate": of_groups | both}}
+    return document
+
+
+def _of_any_user(template: Object) -> Object:
+    if "spec" not in template:
+        return template
+    return template | {"spec": users.left_to_the_cluster(template["spec"])}
 
 
 def _labelled(template: Object, marks: dict[str, str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from llmatrix.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     JOB,
+    LEADER_WORKER_SET,
     POD,
     SERVICE,
     STATEFUL_SET,
@@ -29,7 +30,7 @@ GOES_S: Final = 90.0
 """Seconds for the objects of a site to go."""
 USUAL: Final = (STATEFUL_SET, DEPLOYMENT, POD, SERVICE, CONFIG_MAP)
 """Kinds that any stack makes, owners before what they own; others are on the site's record."""
-RUNNING: Final = (STATEFUL_SET, DEPLOYMENT, JOB, GATEWAY)
+RUNNING: Final = (LEADER_WORKER_SET, STATEFUL_SET, DEPLOYMENT, JOB, GATEWAY)
 """Kinds that run pods of their own, a Gateway by its controller: made anew, never changed in place,
 so that nothing that ran before a step was applied runs after it, and the accelerators of the old
 are free for the new."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmatrix.cluster import pods
-from llmatrix.cluster.kinds import Object
+from llmatrix.cluster import pod_events, pods
+from llmatrix.cluster.kinds import EVENT, Object
 from llmatrix.plan.step import Step
+from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_pods import of_step
 from llmatrix.stacks.kubernetes_site import KubernetesSite
-from llmatrix.stacks.site_state import SiteState
+from llmatrix.stacks.site_state import SiteState, Stood
 
 
 def changed(site: KubernetesSite, state: SiteState, step: Step) -> str:
@@ -41,6 +42,32 @@ def restarts(site: KubernetesSite, steps: Iterable[Step]) -> int:
             pod = found.get(before.uid)
             ended += 1 if pod is None else max(_ended(pod) - before.restarts, 0)
     return ended
+
+
+def endings(site: KubernetesSite, steps: Iterable[Step]) -> list[str]:
+    """Say how what has ended since its step was ready did so: killed for memory, evicted."""
+    state, told = site.state(), []
+    with asking():
+        events = site.cluster.find(EVENT, site.namespace)
+    for step in steps:
+        found = {pod["metadata"]["uid"]: pod for pod in of_step(site, step)}
+        for name, before in state.standing(step).items():
+            told.append(ending(name, before, found.get(before.uid), events))
+    return list(filter(None, told))
+
+
+def ending(name: str, before: Stood, pod: Object | None, events: Iterable[Object]) -> str:
+    """Say how a pod, or a container of it, ended since it stood; "" if none did."""
+    if pod is None:
+        ours = (each for each in events if each["involvedObject"].get("uid") == before.uid)
+        told = next(filter(None, map(pod_events.taken_away, ours)), "")
+        return f"pod {name} is gone" + (f": {told}" if told else "")
+    if _ended(pod) <= before.restarts:
+        return ""
+    trouble = pods.trouble(pod)
+    if trouble is None:
+        return f"a container of pod {name} was started again"
+    return f"{trouble.about}: {trouble.message}"
 
 
 def url(ip: str, port: int) -> str:

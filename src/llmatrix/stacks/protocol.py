@@ -81,6 +81,9 @@ class Stack(Protocol):
     def restarts(self, trial: Trial, site: Site) -> int:
         """Count servers that ended since they were applied; 0 where nobody can tell."""
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        """Say how servers ended since they were applied, in words; of as many as is known."""
+
     def logs(self, site: Site) -> dict[str, str]:
         """Give the logs of what stands, by file name, their last 256 KiB each."""
 

@@ -87,6 +87,10 @@ class Simulated:
         del trial
         return startup.ended(site.folder)
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        del trial, site
+        return []
+
     def logs(self, site: Site) -> dict[str, str]:
         return startup.logs(site.folder)
 

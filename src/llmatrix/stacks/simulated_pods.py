@@ -108,6 +108,10 @@ class SimulatedPods:
         del trial
         return kubernetes_standing.restarts(on_kubernetes(site), _STEPS)
 
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        del trial
+        return kubernetes_standing.endings(on_kubernetes(site), _STEPS)
+
     def logs(self, site: Site) -> dict[str, str]:
         return _logs(on_kubernetes(site), _STEPS)
 

@@ -54,6 +54,11 @@ MORE_ON_SITE: Final[dict[str, list[dict[str, Any]]]] = {
             "resources": ["inferencepools"],
             "verbs": _MADE,
         },
+        {
+            "apiGroups": ["leaderworkerset.x-k8s.io"],
+            "resources": ["leaderworkersets"],
+            "verbs": _MADE,
+        },
         {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": _MADE},
         {
             "apiGroups": ["rbac.authorization.k8s.io"],

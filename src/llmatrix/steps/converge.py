@@ -81,6 +81,7 @@ def reach(run: TrialRun, first: Step, last: Step, retries: int) -> StepOutcome |
     while True:
         if first is Step.NAMESPACE:
             run.outcomes.clear()
+        run.last_try = len(run.attempts) >= retries
         started = time.monotonic()
         failed = _first_failure(run, first, last)
         if failed is None:

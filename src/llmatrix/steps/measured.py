@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -22,8 +24,11 @@ from llmatrix.spec.workloads import (
     Workload,
 )
 from llmatrix.stacks.protocol import Hygiene
+from llmatrix.target import Target
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from llmatrix.analysis.metrics import Summary
     from llmatrix.analysis.strain import Strain
     from llmatrix.analysis.validity import Asked
@@ -64,11 +69,19 @@ def read_measured(path: Path) -> Measured:
 
 
 def judge(
-    trial: Trial, folder: Path, measurement: Measurement, hygiene: Hygiene, *, simulated: bool
+    trial: Trial,
+    folder: Path,
+    measurement: Measurement,
+    hygiene: Hygiene,
+    *,
+    target: Target,
+    restarts: int = 0,
+    endings: Sequence[str] = (),
 ) -> Measured:
     """Compute the metrics of a trial's window and hold them against the validity checks.
 
-    ``folder`` holds ``requests.parquet`` as the harness wrote it.
+    ``folder`` holds ``requests.parquet`` and ``server.parquet`` as the harness wrote them;
+    ``restarts`` servers ended meanwhile, as ``endings`` tell.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415 - costs 0.1 s, and only a measuring run needs it
 
@@ -76,7 +89,14 @@ def judge(
 
     requests = pq.read_table(folder / "requests.parquet")
     window_s, stack = measurement.window_s, trial.treatment.stack
-    summary = metrics.summarise(requests, window_s=window_s, accelerators=stack.accelerators)
+    told = _scraped(folder)
+    summary = metrics.summarise(
+        requests,
+        window_s=window_s,
+        accelerators=stack.accelerators,
+        scraped=told,
+        prefills={urlsplit(url).netloc for url in target.prefill_urls},
+    )
     workload = trial.treatment.workload
     if not workload.stream:
         summary = _withhold_times(summary)
@@ -90,11 +110,14 @@ def judge(
             connections_opened=measurement.connections_opened,
             cache_clean=hygiene.clean,
             cache_detail=hygiene.detail,
-            restarts=0,
+            restarts=restarts,
+            endings=tuple(endings),
+            simulated=target.simulated,
+            scraped=told,
         ),
     )
     return Measured(
-        simulated=simulated,
+        simulated=target.simulated,
         started_at=measurement.started_at,
         ended_at=time.time(),
         window_s=window_s,
@@ -103,6 +126,18 @@ def judge(
         checks=checks,
         notes=measurement.notes,
     )
+
+
+def _scraped(folder: Path) -> pa.Table | None:
+    """Give of what servers said what figures are made of; None where nothing was scraped."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - costs 0.1 s
+
+    from llmatrix.analysis.scraped import NAMES  # noqa: PLC0415 - numpy likewise
+
+    file = folder / "server.parquet"
+    if not file.exists():
+        return None
+    return pq.read_table(file, filters=[("metric", "in", sorted(NAMES))])
 
 
 def _asked(workload: Workload, measurement: Measurement) -> Asked:

@@ -35,6 +35,7 @@ class TrialRun:
         attempts: the tries that failed.
         log: the last lines of the log that explains the last failure.
         record: as uploaded.
+        last_try: whether a trial that fails now has failed for good.
     """
 
     trial: Trial
@@ -51,6 +52,7 @@ class TrialRun:
     attempts: list[Attempt] = field(default_factory=list)
     log: str = ""
     record: Record | None = None
+    last_try: bool = False
 
     def owns(self, step: Step) -> bool:
         """Tell whether the trial's kind of stack does this step itself."""

@@ -27,7 +27,8 @@ def converge(run: TrialRun) -> Ended:
     """Measure, unless the outbox already holds this trial's measurement (upload was cut short).
 
     Raises:
-        StepFailure: class ``server`` when a server ended meanwhile, so that it is made anew.
+        StepFailure: class ``server`` when a server ended meanwhile, so that it is made anew; in
+            the last try on a cluster its figures are kept instead, as invalid.
     """
     wanted = run.trial.keys[Step.WORKLOAD]
     if run.site.claimed(Step.WORKLOAD) == wanted and (outbox(run) / MEASURED).is_file():
@@ -61,13 +62,24 @@ def _measure(run: TrialRun) -> Measured:
     run.changed.clear()
     _save_logs(run)
     restarts = run.stack.restarts(trial, run.site) - restarts
-    if restarts > 0:
+    endings = run.stack.endings(trial, run.site) if restarts > 0 else []
+    # Of a server that is gone for good there is nothing to judge; a cluster starts it again.
+    if restarts > 0 and not (run.last_try and endings):
+        how = f": {'; '.join(endings)}" if endings else ""
         raise StepFailure(
-            "a server ended while the workload ran; its last lines are in the log.",
+            f"a server ended while the workload ran{how}; its last lines are in the log.",
             FailureClass.SERVER,
             log=_last_lines(run),
         )
-    return judge(trial, outbox(run), measurement, hygiene, simulated=target.simulated)
+    return judge(
+        trial,
+        outbox(run),
+        measurement,
+        hygiene,
+        target=target,
+        restarts=max(restarts, 0),
+        endings=endings,
+    )
 
 
 def _save_logs(run: TrialRun) -> None:

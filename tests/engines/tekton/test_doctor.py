@@ -8,11 +8,14 @@ from typing import Any, cast
 import pytest
 
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.facts import GATEWAY, INFERENCE_POOL
+from llmatrix.cluster.facts import GATEWAY, INFERENCE_POOL, Node
 from llmatrix.cluster.faults import ClusterFault, Refused, Unreachable
+from llmatrix.cluster.kinds import LEADER_WORKER_SET
 from llmatrix.engines.tekton.doctor import Answer, Asked, Verdict, examine, ok
+from llmatrix.engines.tekton.doctor_accelerators import Wanted, room_for, wanted
 from llmatrix.engines.tekton.doctor_cluster import flag
-from llmatrix.engines.tekton.doctor_experiment import room_for, served
+from llmatrix.engines.tekton.doctor_experiment import made_of, served
+from llmatrix.spec.llmd import LlmdGateway, LlmdStack
 
 GPU = "nvidia.com/gpu"
 
@@ -44,12 +47,42 @@ def test_accelerators_for_deployments(
     verdict: Verdict,
     told: str,
 ) -> None:
-    (answer,) = room_for(GPU, there, free, deployment, parallelism)
+    nodes = [
+        Node(f"n{n}", {GPU: a}, {GPU: b}) for n, (a, b) in enumerate(zip(there, free, strict=True))
+    ]
+    (answer,) = room_for(Wanted(GPU, (deployment,), (frozenset(),)), nodes, parallelism)
     assert answer.verdict is verdict
     assert told in answer.told
 
 
-@pytest.mark.parametrize("kind", [GATEWAY, INFERENCE_POOL])
+def llmd(**server: Any) -> LlmdStack:
+    return LlmdStack.model_validate(
+        {"kind": "llm-d", "gateway": {"mode": "none"}, "server": {"image": "v:1", **server}}
+    )
+
+
+def test_both_roles_of_a_deployment_are_counted_on_the_nodes_that_they_take() -> None:
+    on = {"gpu": "h100"}
+    both = llmd(replicas=2, tensor_parallel=4, prefill={"replicas": 2}, node_selector=on)
+    assert wanted(both).shape == "2 × 4 + 2 × 1 nvidia.com/gpu"
+    has = {GPU: 8}
+    (told,) = room_for(wanted(both), [Node("a", has, has, on), Node("b", has, has)], 1)
+    assert told.verdict is Verdict.WRONG
+    assert told.told.endswith("it takes nodes with gpu=h100")
+    (told,) = room_for(wanted(both), [Node("a", has, has, on), Node("b", has, has, on)], 2)
+    assert (told.verdict, "1 fit now" in told.told) == (Verdict.WARNING, True)
+
+
+def test_servers_of_several_nodes_take_leader_worker_sets() -> None:
+    wide = llmd(nodes=2, tensor_parallel=8, pipeline_parallel=2)
+    assert wanted(wide).pods == ((2, 8),)
+    assert made_of(wide) == {LEADER_WORKER_SET}
+    assert made_of(llmd()) == set()
+    picked = llmd().model_copy(update={"gateway": LlmdGateway()})
+    assert made_of(picked) == {INFERENCE_POOL}
+
+
+@pytest.mark.parametrize("kind", [GATEWAY, INFERENCE_POOL, LEADER_WORKER_SET])
 def test_a_kind_that_the_cluster_does_not_know_is_wrong_with_its_command(kind: Any) -> None:
     (answer,) = served(kind, there=False)
     assert answer.verdict is Verdict.WRONG

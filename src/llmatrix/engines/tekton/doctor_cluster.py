@@ -9,7 +9,7 @@ from typing import Final
 from llmatrix.cluster import facts
 from llmatrix.cluster.access import Right, account_name, denied, grants, rights_of
 from llmatrix.cluster.faults import Refused
-from llmatrix.cluster.kinds import NAMESPACE, PIPELINE_RUN, STEP_ACTION, Kind
+from llmatrix.cluster.kinds import LEADER_WORKER_SET, NAMESPACE, PIPELINE_RUN, STEP_ACTION, Kind
 from llmatrix.engines.tekton.doctor import Answer, Asked, Question, ok, warning, wrong
 from llmatrix.engines.tekton.rights import missing_rights
 from llmatrix.engines.tekton.submitter import AT_HOME, OF_SITES
@@ -158,7 +158,7 @@ SURVEY: Final[tuple[tuple[str, Question], ...]] = (
 _OPTIONAL: Final[tuple[Kind, ...]] = (
     facts.GATEWAY,
     facts.INFERENCE_POOL,
-    facts.LEADER_WORKER_SET,
+    LEADER_WORKER_SET,
 )
 
 

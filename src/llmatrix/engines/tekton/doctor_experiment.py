@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from llmatrix.cluster import facts
 from llmatrix.cluster.access import denied
 from llmatrix.cluster.faults import Refused
-from llmatrix.cluster.kinds import SERVICE_ACCOUNT, Kind
+from llmatrix.cluster.kinds import LEADER_WORKER_SET, SERVICE_ACCOUNT, Kind
 from llmatrix.engines.tekton import gateways
 from llmatrix.engines.tekton.doctor import Answer, Asked, Question, ok, warning, wrong
+from llmatrix.engines.tekton.doctor_accelerators import room
 from llmatrix.engines.tekton.doctor_cluster import SECURITY, flag, lacking
 from llmatrix.engines.tekton.rights import of_the_account
 from llmatrix.engines.tekton.settings import Claim, Settings, hub_tokens
@@ -28,6 +29,8 @@ _INSTALLS: Final = {
     f"download/standard-install.yaml",
     facts.INFERENCE_POOL: f"kubectl apply -f {_RELEASES}/gateway-api-inference-extension/"
     f"releases/latest/download/manifests.yaml",
+    LEADER_WORKER_SET: f"kubectl apply --server-side -f {_RELEASES}/lws/releases/latest/"
+    f"download/manifests.yaml",
 }
 _RENDER: Final = (
     "llmatrix tekton render FILE -o DIR && kubectl apply --server-side -f DIR/roles.yaml"
@@ -178,85 +181,24 @@ def pod_security(asked: Asked) -> Iterator[Answer]:
         yield ok(about, f"{home} enforces restricted, and {SECURITY} is on")
 
 
-def room(asked: Asked) -> Iterator[Answer]:
-    """Ask whether the nodes have the accelerators that the stacks hold."""
-    assert asked.plan is not None  # noqa: S101 - asked with a file only
-    stacks = [treatment.stack for treatment in asked.plan.distinct_stacks()]
-    real = [stack for stack in stacks if not _is_simulated(stack) and stack.kind != "endpoint"]
-    if not real:
-        yield ok("accelerators", "none are needed: what serves is simulated or elsewhere")
-        return
-    resource = "nvidia.com/gpu"
-    largest = max(real, key=lambda stack: stack.accelerators)
-    if not largest.accelerators:
-        yield ok("accelerators", "none are needed: the servers run on CPUs")
-        return
-    nodes = facts.nodes(asked.cluster)
-    yield from room_for(
-        resource,
-        [node.accelerators.get(resource, 0) for node in nodes],
-        [node.free.get(resource, 0) for node in nodes],
-        _shape(largest),
-        asked.plan.experiment.run.parallelism,
-    )
-
-
-def _shape(stack: Stack) -> tuple[int, int]:
-    """Give the pods of a deployment, and the accelerators of each."""
-    if isinstance(stack, LlmdStack):
-        return stack.server.replicas, stack.server.tensor_parallel
-    return 1, stack.accelerators
-
-
-def _is_simulated(stack: Stack) -> bool:
-    return stack.kind == "simulated" or (isinstance(stack, LlmdStack) and stack.server.simulated)
-
-
-def room_for(
-    resource: str,
-    there: Sequence[int],
-    free: Sequence[int],
-    deployment: tuple[int, int],
-    parallelism: int,
-) -> Iterator[Answer]:
-    """Judge whether deployments fit on the nodes.
-
-    Args:
-        resource: name of the accelerator.
-        there: how many each node has.
-        free: how many of those no pod has asked for.
-        deployment: pods of one, and accelerators of each pod.
-        parallelism: deployments side by side.
-    """
-    about, (pods, each) = "accelerators", deployment
-    shape = f"{pods} × {each} {resource}" if pods > 1 else f"{each} {resource}"
-    if facts.room(there, each) < pods:
-        yield wrong(
-            about,
-            f"one deployment takes {shape}; the nodes have {sum(there)} in all, at most "
-            f"{max(there, default=0)} on one",
-            "kubectl get nodes -o custom-columns=NODE:.metadata.name,HAS:.status.allocatable",
-        )
-    elif facts.room(free, each) < pods:
-        yield warning(about, f"one deployment takes {shape}; {sum(free)} are free now: it waits")
-    elif facts.room(free, each) < pods * parallelism:
-        fit = facts.room(free, each) // pods
-        yield warning(
-            about,
-            f"run.parallelism is {parallelism}; of deployments of {shape}, {fit} fit now, and the "
-            f"others wait",
-        )
-    else:
-        yield ok(about, f"enough free for {parallelism} × {shape}")
-
-
 def serving(asked: Asked) -> Iterator[Answer]:
     """Ask whether the kinds of objects that the stacks are made of are known to the cluster."""
     assert asked.plan is not None  # noqa: S101 - asked with a file only
-    kinds = {treatment.stack.kind for treatment in asked.plan.distinct_stacks()}
-    wanted = {kind for name in kinds for kind in WANTED.get(name, ())}
-    for kind in sorted(wanted, key=lambda kind: kind.name):
+    stacks = [treatment.stack for treatment in asked.plan.distinct_stacks()]
+    kinds = {kind for stack in stacks for kind in made_of(stack)}
+    for kind in sorted(kinds, key=lambda kind: kind.name):
         yield from served(kind, there=asked.cluster.serves(kind))
+
+
+def made_of(stack: Stack) -> set[Kind]:
+    """Give the kinds of objects, beyond Kubernetes' own, that a stack is made of."""
+    kinds = set(WANTED.get(stack.kind, ()))
+    if isinstance(stack, LlmdStack):
+        if stack.gateway.mode == "none":  # no picker, so no pool
+            kinds.discard(facts.INFERENCE_POOL)
+        if stack.server.nodes > 1:
+            kinds.add(LEADER_WORKER_SET)
+    return kinds
 
 
 def served(kind: Kind, *, there: bool) -> Iterator[Answer]:

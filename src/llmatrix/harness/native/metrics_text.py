@@ -15,6 +15,8 @@ KEPT: Final = (
     "llamacpp:",
     "inference_",  # Gateway API Inference Extension: inference_pool_, inference_extension_, ...
     "llm_d_",
+    "llmatrix_sim_",  # of our simulated server: how late its steps were
+    "llmatrix_router_endpoint_",  # of our simulated picker: what each server got
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
 )

@@ -7,7 +7,7 @@ import re
 
 from llmatrix.errors import UserError
 from llmatrix.spec.experiment import Treatment
-from llmatrix.spec.llmd import LlmdStack
+from llmatrix.spec.llmd import PICKER, LlmdStack
 from llmatrix.spec.llmd_model import REPO
 from llmatrix.stacks import simulated_checks
 from llmatrix.stacks.llmd import brought, picker_config
@@ -43,6 +43,8 @@ def check(treatment: Treatment) -> None:
     else:
         _check_picked(treatment, stack)
     _check_files(treatment, stack)
+    if stack.server.prefill is not None:
+        _check_split(stack)
     if stack.server.simulated:
         simulated_checks.check_engine(
             treatment,
@@ -63,6 +65,21 @@ def _check_files(treatment: Treatment, stack: LlmdStack) -> None:
     inside = files.source in {"huggingface", "pvc", "oci"}
     if inside and stack.server.preset == "llama-cpp" and files.path is None:
         raise UserError("stack.model.path: llama-cpp loads one file; name its .gguf file.")
+
+
+def _check_split(stack: LlmdStack) -> None:
+    """Refuse servers that prefill where no request would ever be sent to them, or whole ones."""
+    if stack.router.config is None or not picker_config.splits(stack.router.config):
+        raise UserError(
+            "stack.server.prefill: only a picker whose configuration has pd-profile-handler or "
+            "disagg-profile-handler sends prompts to servers that prefill; name such a one as "
+            "stack.router.config, or leave prefill out."
+        )
+    if stack.router.image == PICKER:
+        raise UserError(
+            "stack.router.image: GAIE's picker has no handler of prefill; name llm-d's, for "
+            "example ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.10.0."
+        )
 
 
 def _check_picked(treatment: Treatment, stack: LlmdStack) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 
 from llmatrix.stacks.http import Unreachable, ask
 
-_READY_PODS: Final = "inference_pool_ready_pods"
-_PER_POD: Final = "inference_pool_per_pod_queue_size"
+_READY_PODS: Final = ("inference_pool_ready_pods", "llm_d_epp_ready_endpoints")
+_PER_POD: Final = ("inference_pool_per_pod_queue_size", "llm_d_epp_per_endpoint_queue_size")
+"""The names of GAIE, and those that llm-d-router has since v0.10."""
 
 
 def blind(servers: Sequence[str], reads: Iterable[str]) -> str:
@@ -67,5 +68,8 @@ def _metrics(url: str) -> str:
     return answer.body.decode(errors="replace")
 
 
-def _rows(exposition: str, name: str) -> list[str]:
-    return [row for row in exposition.splitlines() if row.startswith((f"{name}{{", f"{name} "))]
+def _rows(exposition: str, names_: Iterable[str]) -> list[str]:
+    """Give the samples of the first of these names that has any."""
+    rows = exposition.splitlines()
+    found = ([r for r in rows if r.startswith((f"{n}{{", f"{n} "))] for n in names_)
+    return next(filter(None, found), [])

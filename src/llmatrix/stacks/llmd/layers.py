@@ -67,7 +67,7 @@ def pods(stack: LlmdStack, step: Step, made: list[Object]) -> int:
     """Count the pods that a step must bring up."""
     if layer(stack, step).rendered is not None:
         return sum(map(manifest_set.pods, made))
-    return stack.server.replicas if step is Step.SERVER else 1
+    return sum(count for count, _ in stack.pods) if step is Step.SERVER else 1
 
 
 def remembers(stack: LlmdStack, text_of: TextOf) -> bool:

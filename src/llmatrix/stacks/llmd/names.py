@@ -16,6 +16,8 @@ PICKER_PORT: Final = 9002
 """Where the picker is asked, by gRPC."""
 PICKER_HEALTH: Final = 9003
 PICKER_METRICS: Final = 9090
+SERVING: Final = "llm-d.ai/inference-serving"
+"""The label by which llm-d's pools know pods that answer requests."""
 DESTINATION: Final = "x-gateway-destination-endpoint"
 """The header in which the picker names the server (GAIE, "Endpoint Picker Protocol")."""
 
@@ -45,6 +47,21 @@ def server(address: SiteAddress) -> str:
     return address.object_name("server")
 
 
+def prefill(address: SiteAddress) -> str:
+    """Name the Deployment of the servers that prefill only."""
+    return address.object_name("prefill")
+
+
+def serving(address: SiteAddress) -> dict[str, str]:
+    """Give the labels of the servers' pods that answer: by them the pool and the Service select."""
+    return marks(address, Step.SERVER) | {SERVING: "true"}
+
+
 def marks(address: SiteAddress, step: Step) -> dict[str, str]:
     """Give the labels by which the pods of a step are selected."""
     return {labels.SITE: address.name, labels.STEP: step.value}
+
+
+def resource(accelerator: str) -> str:
+    """Name the resource by which nodes offer an accelerator."""
+    return "amd.com/gpu" if accelerator.upper().startswith("MI") else "nvidia.com/gpu"

@@ -34,6 +34,8 @@ LEARNS: Final = frozenset(
     }
 )
 """Plugins that remember requests of an earlier trial."""
+SPLITS: Final = frozenset({"pd-profile-handler", "disagg-profile-handler"})
+"""Plugins that choose two servers for a request."""
 _TOP: Final = (
     "apiVersion",
     "kind",
@@ -178,6 +180,12 @@ def check(config: FileText, more: Collection[str] = ()) -> None:
                 for line, column, message in sorted(reader.problems)
             )
         )
+
+
+def splits(config: FileText) -> bool:
+    """Tell whether a checked configuration sends prompts to servers that prefill only."""
+    document = yaml.safe_load(config.text)
+    return any(plugin["type"] in SPLITS for plugin in document["plugins"])
 
 
 def learns(config: FileText) -> bool:

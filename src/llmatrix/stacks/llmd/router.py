@@ -121,7 +121,7 @@ def _pool(name: str, address: SiteAddress) -> Object:
         "metadata": {"name": name},
         "spec": {
             "targetPorts": [{"number": names.SERVER_PORT}],
-            "selector": {"matchLabels": names.marks(address, Step.SERVER)},
+            "selector": {"matchLabels": names.serving(address)},
             "endpointPickerRef": {"name": name, "port": {"number": names.PICKER_PORT}},
         },
     }

@@ -6,37 +6,42 @@ from collections.abc import Mapping
 from typing import Final
 
 from llmatrix.cluster.kinds import Object
-from llmatrix.plan.step import Step
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack, Plain
 from llmatrix.stacks import kubernetes_parts, simulated_options
-from llmatrix.stacks.llmd import model_files, names, pods
+from llmatrix.stacks.llmd import model_files, names, pods, roles
 from llmatrix.stacks.llmd.checks import section
+from llmatrix.stacks.llmd.roles import Role
 from llmatrix.stacks.site_address import SiteAddress
 
 _SMALL: Final = {"cpu": "10m", "memory": "64Mi"}
 """What a simulated server asks for; it takes more where there is more."""
-_GPU: Final = "nvidia.com/gpu"
 _HOST: Final = "0.0.0.0"  # noqa: S104 - of its pod
 
 
 def objects(treatment: Treatment, address: SiteAddress) -> list[Object]:
     """Give the servers, and the Service of all of them."""
-    stack = section(treatment)
-    name, mark = names.server(address), names.marks(address, Step.SERVER)
-    spec = _pod(treatment.model.name, stack, address)
-    return [
-        kubernetes_parts.service(name, mark, names.SERVER_PORT),
-        pods.deployment(name, mark, spec, replicas=stack.server.replicas),
+    stack, model = section(treatment), treatment.model.name
+    made = [
+        kubernetes_parts.service(names.server(address), names.serving(address), names.SERVER_PORT)
     ]
+    for role in roles.of(stack.server):
+        told = roles.as_role(stack, role)
+        name, mark = roles.name(role, address), roles.marks(role, address)
+        spec = _pod(model, told, address, role)
+        if told.server.nodes > 1:
+            made.append(roles.group(name, mark, spec, told.server))
+        else:
+            made.append(pods.deployment(name, mark, spec, replicas=told.server.replicas))
+    return made
 
 
-def _pod(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
+def _pod(model: str, stack: LlmdStack, address: SiteAddress, role: Role) -> Object:
     server = stack.server
     if server.simulated:
-        spec = kubernetes_parts.pod([_simulated(model, stack, address)])
+        spec = kubernetes_parts.pod([_simulated(model, stack, address, role)])
     else:
-        spec = _real(model, stack, address)
+        spec = roles.with_role(_real(model, stack, address, role), stack, role)
     if server.node_selector:
         spec["nodeSelector"] = dict(server.node_selector)
     if server.tolerations:
@@ -44,13 +49,15 @@ def _pod(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     return spec
 
 
-def _simulated(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
+def _simulated(model: str, stack: LlmdStack, address: SiteAddress, role: Role) -> Object:
+    """Give a simulated server; one that decodes does the sidecar's work itself."""
     server = stack.server
     place = {
         "tensor-parallel-size": server.tensor_parallel,
         "replicas": 1,
         "host": _HOST,
         "port": names.SERVER_PORT,
+        "role": role or None,
     }
     options = simulated_options.serving(model, stack.accelerator, server.engine, place)
     return kubernetes_parts.container(
@@ -64,7 +71,7 @@ def _simulated(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     )
 
 
-def _real(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
+def _real(model: str, stack: LlmdStack, address: SiteAddress, role: Role) -> Object:
     """Give the pod of an engine, as its image's own user: images of engines are root's."""
     server = stack.server
     volumes, mounts = model_files.mounted(model, stack.model, address)
@@ -77,7 +84,8 @@ def _real(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
         requests=server.resources,
     )
     del container["securityContext"], container["command"]
-    container |= _vllm(model, stack) if server.preset == "vllm" else _llama_cpp(model, stack)
+    vllm = server.preset == "vllm"
+    container |= _vllm(model, stack, role) if vllm else _llama_cpp(model, stack)
     # Parallel ranks of one server speak by shared memory; the runtime's own 64 MiB are too few.
     shared = {"name": "shm", "emptyDir": {"medium": "Memory"}}
     container["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}, *mounts]  # noqa: S108
@@ -90,16 +98,17 @@ def _real(model: str, stack: LlmdStack, address: SiteAddress) -> Object:
     }
 
 
-def _vllm(model: str, stack: LlmdStack) -> Object:
+def _vllm(model: str, stack: LlmdStack, role: Role) -> Object:
     server = stack.server
     options: dict[str, Plain] = {
         "served-model-name": model,
         "host": _HOST,
-        "port": names.SERVER_PORT,
+        "port": roles.port(role),
         "tensor-parallel-size": server.tensor_parallel,
+        **roles.options(server, role),
         **server.args,
     }
-    accelerators = {_GPU: str(server.tensor_parallel)}
+    accelerators = {names.resource(stack.accelerator): str(server.each // server.nodes)}
     return {
         "command": [
             "vllm",

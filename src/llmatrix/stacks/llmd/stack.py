@@ -23,7 +23,15 @@ from llmatrix.stacks import (
 from llmatrix.stacks.http import Unreachable, answers
 from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
-from llmatrix.stacks.llmd import checks, data_plane, gateway_api, layers, model, names
+from llmatrix.stacks.llmd import (
+    checks,
+    data_plane,
+    gateway_api,
+    layers,
+    model,
+    names,
+    roles,
+)
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
@@ -41,7 +49,7 @@ class Llmd:
     """Implements ``protocol.Stack``: each layer is made by its module, and is a step of its own."""
 
     kind: ClassVar[str] = "llm-d"
-    version: ClassVar[str] = f"1+{BEHAVIOUR}"
+    version: ClassVar[str] = f"2+{BEHAVIOUR}"
 
     def check(self, treatment: Treatment) -> None:
         checks.check(treatment)
@@ -94,10 +102,16 @@ class Llmd:
         if wrong:
             raise StepFailure(wrong, FailureClass.SERVER)
         picker = _service(here, names.picker(here.address), names.PICKER_METRICS)
+        servers = _servers(trial, here)
         return Target(
             base_url=url,
             model=model,
-            metrics_urls=tuple(f"{each}/metrics" for each in _servers(here)),
+            metrics_urls=tuple(f"{each}/metrics" for each in servers.values()),
+            prefill_urls=tuple(
+                f"{each}/metrics"
+                for pod, each in servers.items()
+                if roles.prefills(pod, here.address)
+            ),
             router_metrics_url=f"{picker}/metrics" if picker else None,
             simulated=stack.server.simulated,
         )
@@ -110,7 +124,7 @@ class Llmd:
         if Step.SERVER in changed:
             told.append("the servers have just been started")
         else:
-            found = [serving.reset_prefix_cache(url) for url in _servers(here)]
+            found = [serving.reset_prefix_cache(url) for url in _servers(trial, here).values()]
             told.append(f"{len(found)} of {len(found)} servers say that their prefix cache was "
                         f"dropped")  # fmt: skip
         dirty = [each for each in found if each.clean is not True]
@@ -129,6 +143,9 @@ class Llmd:
 
     def restarts(self, trial: Trial, site: Site) -> int:
         return kubernetes_standing.restarts(on_kubernetes(site), _running(trial))
+
+    def endings(self, trial: Trial, site: Site) -> list[str]:
+        return kubernetes_standing.endings(on_kubernetes(site), _running(trial))
 
     def logs(self, site: Site) -> dict[str, str]:
         return _logs(on_kubernetes(site), (Step.GATEWAY, Step.ROUTER, Step.SERVER))
@@ -187,7 +204,7 @@ def _await_together(step: Step, trial: Trial, site: KubernetesSite, stop: thread
         StepFailure: none does; what does not work is named, as far as it shows.
         Stopped: ``stop`` was set meanwhile.
     """
-    stack, servers = section(trial.treatment), _servers(site)
+    stack, servers = section(trial.treatment), [*_servers(trial, site).values()]
     picked = Step.ROUTER in _running(trial)
     why = [""]
 
@@ -250,9 +267,14 @@ def _service(site: KubernetesSite, name: str, port: int) -> str | None:
     return kubernetes_standing.url(address, port) if address else None
 
 
-def _servers(site: KubernetesSite) -> list[str]:
-    stood = site.state().standing(Step.SERVER).values()
-    return [kubernetes_standing.url(each.ip, names.SERVER_PORT) for each in stood]
+def _servers(trial: Trial, site: KubernetesSite) -> dict[str, str]:
+    """Give the base URLs of the servers by the names of their pods."""
+    layer = section(trial.treatment).server
+    return {
+        pod: kubernetes_standing.url(each.ip, names.SERVER_PORT)
+        for pod, each in site.state().standing(Step.SERVER).items()
+        if roles.answers(layer, pod, site.address)
+    }
 
 
 def _logs(site: KubernetesSite, steps: Iterable[Step]) -> dict[str, str]:
