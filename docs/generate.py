@@ -9,6 +9,7 @@ on a page is written by hand. ``PARTS`` holds what makes each part.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import sys
@@ -210,6 +211,9 @@ def verbs(context: click.Context) -> str:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None  # noqa: S101 - it was listed
+        command = copy.copy(command)
+        # Click keeps the help option of whoever asked first, who may have had no group around it.
+        command._help_option = None  # noqa: SLF001 - click has no word for it
         inner = click.Context(command, context, info_name=name)
         heading = "#" * (2 + inner.command_path.count(" ") - 1)
         help_text = command.get_help(inner)
