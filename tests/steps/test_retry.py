@@ -33,8 +33,17 @@ def test_what_was_asked_wrongly_is_never_tried_again() -> None:
 
 
 @pytest.mark.parametrize("failure", list(FailureClass))
-def test_no_retries_means_none(failure: FailureClass) -> None:
-    assert after(attempts(failure), retries=0) is None
+@pytest.mark.parametrize("step", list(Step))
+def test_no_retries_means_none(failure: FailureClass, step: Step) -> None:
+    failed = Attempt(step=step, failure=failure.value, message="m", seconds=1)
+    assert after([failed], retries=0) is None
+
+
+@pytest.mark.parametrize("failure", list(FailureClass))
+@pytest.mark.parametrize("step", list(Step))
+def test_every_failure_comes_to_an_end(failure: FailureClass, step: Step) -> None:
+    failed = Attempt(step=step, failure=failure.value, message="m", seconds=1)
+    assert after([failed] * 20, retries=9) is None
 
 
 def test_the_number_of_retries_is_kept() -> None:

@@ -31,9 +31,9 @@ def after(attempts: Sequence[Attempt], retries: int) -> Retry | None:
     """Say how to go on after the last of ``attempts`` failed; None: the trial failed for good."""
     last = attempts[-1]
     failure = FailureClass(last.failure)
-    if retries and last.step is Step.UPLOAD and failure is FailureClass.ENVIRONMENT:
-        return _upload_again(attempts)
-    attempts = [attempt for attempt in attempts if attempt.step is not Step.UPLOAD]
+    if _store_away(last):
+        return _upload_again(attempts) if retries else None
+    attempts = [attempt for attempt in attempts if not _store_away(attempt)]
     alike = sum(1 for attempt in attempts if attempt.failure == last.failure)
     if failure is FailureClass.USER or len(attempts) > retries:
         return None
@@ -44,7 +44,11 @@ def after(attempts: Sequence[Attempt], retries: int) -> Retry | None:
     return Retry(pause_s, remake)
 
 
+def _store_away(attempt: Attempt) -> bool:
+    return attempt.step is Step.UPLOAD and attempt.failure == FailureClass.ENVIRONMENT.value
+
+
 def _upload_again(attempts: Sequence[Attempt]) -> Retry | None:
     """Wait for a store that is away: what was measured is there, and only it is asked for again."""
-    tries = sum(1 for attempt in attempts if attempt.step is Step.UPLOAD)
+    tries = sum(map(_store_away, attempts))
     return Retry(_FIRST_PAUSE_S * 2 ** (tries - 1)) if tries < _UPLOAD_TRIES else None
