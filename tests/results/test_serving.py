@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from llmatrix.errors import UserError
+from llmatrix.results import places
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.serving import RecordsServer
 
@@ -70,3 +72,23 @@ def test_no_name_leads_out(url: str, name: str) -> None:
     assert status in {400, 404}
     assert b"not yours" not in body
     assert b"root:" not in body
+
+
+def test_an_experiment_on_a_claim_is_found_by_its_name_or_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = FolderStore(tmp_path)
+    claim.put("one/experiment.json", b"{}")
+    opened = []
+
+    def opens(url: str, *, folder: Path) -> FolderStore:
+        del folder
+        opened.append(url)
+        return claim
+
+    monkeypatch.setattr(places, "open_store", opens)
+    for place in ("pvc://bench/kept", "pvc://bench/kept/", "pvc://bench/kept/one"):
+        assert places.find_experiment(place, command="llmatrix pull") == (claim, "one")
+    with pytest.raises(UserError, match="holds no experiment 'two'"):
+        places.find_experiment("pvc://bench/kept/two", command="llmatrix pull")
+    assert set(opened) == {"pvc://bench/kept"}

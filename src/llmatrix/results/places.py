@@ -64,6 +64,20 @@ def join(url: str, name: str) -> str:
     return f"{path}/{name}{question}{query}"
 
 
+def _on_claim(place: str) -> tuple[Store, str, Store]:
+    """Split ``pvc://namespace/claim/experiment``: a claim is one store, with none above or in it.
+
+    Raises:
+        UserError: the claim does not hold that experiment.
+    """
+    namespace, _, rest = place.removeprefix("pvc://").strip("/").partition("/")
+    claim, _, name = rest.partition("/")
+    store = open_store(f"pvc://{namespace}/{claim}", folder=Path())
+    if name and not is_experiment(store, name):
+        raise UserError(f"{store.url} holds no experiment '{name}'; see: llmatrix ls {store.url}")
+    return store, name, store
+
+
 def _split(place: str) -> tuple[Store, str, Store]:
     """Give the store above a place, the place's name in it, and the place as a store itself."""
     if "://" not in place:
@@ -73,6 +87,8 @@ def _split(place: str) -> tuple[Store, str, Store]:
             raise UserError(f"{folder} {what}; check the path, or run an experiment first")
         folder = folder.resolve()
         return FolderStore(folder.parent), folder.name, FolderStore(folder)
+    if place.startswith("pvc://"):
+        return _on_claim(place)
     url, question, query = place.partition("?")
     above, _, name = url.rstrip("/").rpartition("/")
     whole = open_store(place, folder=Path())
