@@ -20,7 +20,7 @@ import yaml
 from llmatrix.cli import main as cli
 from llmatrix.cluster.naming import dns_name
 from llmatrix.engines.tekton import pipelineruns
-from llmatrix.engines.tekton.pipelineruns import PENDING
+from llmatrix.engines.tekton.queueing import PENDING
 
 Ending = Callable[[dict[str, Any]], dict[str, Any]]
 

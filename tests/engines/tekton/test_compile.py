@@ -17,8 +17,9 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
 from llmatrix.engines.tekton.compile import Compiled, compiled
 from llmatrix.engines.tekton.lane import trials_of
-from llmatrix.engines.tekton.pipelineruns import MOST_BYTES, MOST_TASKS, PENDING
+from llmatrix.engines.tekton.pipelineruns import MOST_BYTES, MOST_TASKS
 from llmatrix.engines.tekton.pod import picked
+from llmatrix.engines.tekton.queueing import PENDING
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.errors import SpecError, UserError
 from llmatrix.plan.build import Plan

@@ -13,7 +13,7 @@ from llmatrix.cluster.naming import dns_name
 from llmatrix.cluster.users import USER
 from llmatrix.engines.tekton import timeouts
 from llmatrix.engines.tekton.objects import hashed, made
-from llmatrix.engines.tekton.queueing import QUEUE, requested
+from llmatrix.engines.tekton.queueing import PENDING, QUEUE, requested
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.task import WORKSPACE
 from llmatrix.plan.trial import Trial
@@ -23,7 +23,6 @@ MOST_BYTES: Final = 400_000
 """Of a PipelineRun as it is created: its status repeats the pipeline, and etcd takes 1.5 MiB."""
 MOST_TASKS: Final = 100
 """Of a pipeline: Tekton looks at every one of them whenever one changes."""
-PENDING: Final = "PipelineRunPending"
 CLOSING: Final = "close"
 """Name of the task in ``finally``."""
 _LONGEST_NAME: Final = 48

@@ -17,6 +17,8 @@ from llmatrix.engines.tekton.settings import Settings
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 
+PENDING: Final = "PipelineRunPending"
+"""``spec.status`` of a PipelineRun that waits, and the reason that Tekton then gives."""
 QUEUE: Final = "kueue.x-k8s.io/queue-name"
 """Label: Kueue's LocalQueue."""
 REQUESTS: Final = "kueue.konflux-ci.dev/requests-"

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import Object
+from llmatrix.engines.tekton.queueing import PENDING
 from llmatrix.steps.told import DETAIL, OUTCOME
 
 
@@ -154,7 +155,6 @@ _OF_STEPS: Final = frozenset({"Failed", "FailureIgnored", "Completed", "Failure"
 _KILLED: Final = frozenset({255, 143, 137})
 """Exit codes of a step whose container was ended from outside; no step of ours gives them."""
 _NEVER_RUN: Final = frozenset({"Skipped"})
-PENDING: Final = "PipelineRunPending"
 
 
 def condition(document: Object) -> Mapping[str, str]:
