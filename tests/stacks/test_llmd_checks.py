@@ -12,6 +12,7 @@ from llmatrix.errors import SpecError, UserError
 from llmatrix.spec.base import FileText
 from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks.llmd import checks, picker_config
+from llmatrix.stacks.llmd.memory import Memory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUEUE = (EXAMPLES / "router/queue.yaml").read_text(encoding="utf-8")
@@ -56,8 +57,14 @@ def test_a_plugin_of_the_images_own_is_declared() -> None:
 def test_plugins_that_cannot_be_simulated_are_taken_here() -> None:
     text = QUEUE.replace("queue-scorer", "precise-prefix-cache-scorer")
     picker_config.check(FileText(text=text))
-    assert picker_config.learns(FileText(text=text))
-    assert not picker_config.learns(FileText(text=QUEUE))
+    assert picker_config.memory(FileText(text=text)) is Memory.PROMPTS
+    assert picker_config.memory(FileText(text=QUEUE)) is Memory.NOTHING
+
+
+@pytest.mark.parametrize("kind", ["no-hit-lru-scorer", "a-plugin-of-the-images-own"])
+def test_what_may_remember_more_than_prompts_counts_as_one_that_does(kind: str) -> None:
+    text = QUEUE.replace("queue-scorer", kind)
+    assert picker_config.memory(FileText(text=text)) is Memory.MORE
 
 
 @pytest.mark.parametrize(

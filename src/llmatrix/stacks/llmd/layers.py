@@ -16,6 +16,7 @@ from llmatrix.stacks.kubernetes_asking import asking
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd import brought, gateway, manifest_set, picker_config, router, server
 from llmatrix.stacks.llmd.checks import section
+from llmatrix.stacks.llmd.memory import Memory
 from llmatrix.stacks.site_address import SiteAddress
 
 BRINGABLE: Final = (Step.GATEWAY, Step.ROUTER, Step.SERVER)
@@ -70,12 +71,13 @@ def pods(stack: LlmdStack, step: Step, made: list[Object]) -> int:
     return sum(count for count, _ in stack.pods) if step is Step.SERVER else 1
 
 
-def remembers(stack: LlmdStack, text_of: TextOf) -> bool:
-    """Tell whether the picker keeps something of earlier requests; one not known does."""
+def memory(stack: LlmdStack, text_of: TextOf) -> Memory:
+    """Tell what the picker keeps of earlier requests; one not known may keep anything."""
     if stack.router.rendered is None:
-        return stack.router.config is not None and picker_config.learns(stack.router.config)
+        config = stack.router.config
+        return Memory.NOTHING if config is None else picker_config.memory(config)
     config = brought.picker_config(json.loads(text_of(stack.router.rendered)))
-    return config is None or picker_config.learns(config)
+    return Memory.MORE if config is None else picker_config.memory(config)
 
 
 def reads(stack: LlmdStack, text_of: TextOf) -> list[str]:

@@ -21,19 +21,21 @@ from llmatrix.sim.picker_reader import API_VERSIONS, KIND
 from llmatrix.sim.plugin_types import Role
 from llmatrix.sim.plugins import PLUGINS
 from llmatrix.spec.base import FileText
+from llmatrix.stacks.llmd.memory import Memory
 
-LEARNS: Final = frozenset(
+_BY_PROMPTS: Final = frozenset(
     {
         "prefix-cache-scorer",
         "approx-prefix-cache-producer",
         "precise-prefix-cache-scorer",
         "precise-prefix-cache-producer",
-        "no-hit-lru-scorer",
-        "slo-aware-routing",
-        "predicted-latency-producer",
     }
 )
-"""Plugins that remember requests of an earlier trial."""
+"""Plugins that remember prompts by their beginnings."""
+_BY_MORE: Final = frozenset(
+    {"no-hit-lru-scorer", "slo-aware-routing", "predicted-latency-producer"}
+)
+"""Plugins that remember how servers did, or which of them was taken last."""
 SPLITS: Final = frozenset({"pd-profile-handler", "disagg-profile-handler"})
 """Plugins that choose two servers for a request."""
 _TOP: Final = (
@@ -188,7 +190,9 @@ def splits(config: FileText) -> bool:
     return any(plugin["type"] in SPLITS for plugin in document["plugins"])
 
 
-def learns(config: FileText) -> bool:
-    """Tell whether a checked configuration has plugins that remember what they saw."""
-    document = yaml.safe_load(config.text)
-    return any(plugin["type"] in LEARNS for plugin in document["plugins"])
+def memory(config: FileText) -> Memory:
+    """Tell what a checked configuration's plugins remember; one of another's may be anything."""
+    types = {plugin["type"] for plugin in yaml.safe_load(config.text)["plugins"]}
+    if types & _BY_MORE or types - {*PLUGINS, *_FOR_TESTS}:
+        return Memory.MORE
+    return Memory.PROMPTS if types & _BY_PROMPTS else Memory.NOTHING

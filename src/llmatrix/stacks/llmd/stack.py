@@ -33,6 +33,7 @@ from llmatrix.stacks.llmd import (
     roles,
 )
 from llmatrix.stacks.llmd.checks import section
+from llmatrix.stacks.llmd.memory import Memory, Met, why_anew
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.site import Site
 from llmatrix.stacks.waiting import until
@@ -117,7 +118,7 @@ class Llmd:
         )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
-        here, stack = on_kubernetes(site), section(trial.treatment)
+        here = on_kubernetes(site)
         if gone := _gone(trial, here):
             return Hygiene(clean=False, detail=f"the stack no longer runs: {gone}")
         told, found = [], []
@@ -131,14 +132,8 @@ class Llmd:
         if dirty:
             clean = False if any(each.clean is False for each in dirty) else None
             return Hygiene(clean=clean, detail="; ".join(each.detail for each in dirty))
-        picked = Step.ROUTER in _running(trial)
-        if picked and layers.remembers(stack, layers.on(here)):
-            if Step.ROUTER not in changed:
-                # A real picker has no way to be told to forget.
-                _apply(Step.ROUTER, trial, here, threading.Event())
-            told.append("the picker has just been started")
-        elif picked:
-            told.append("the picker has no plugin that remembers requests")
+        if Step.ROUTER in _running(trial):
+            told.append(_unbiased(trial, here, changed))
         return Hygiene(clean=True, detail="; ".join(told))
 
     def restarts(self, trial: Trial, site: Site) -> int:
@@ -157,6 +152,24 @@ class Llmd:
         if had_gateway and not left:
             return gateway_api.await_gone(here, threading.Event())
         return left
+
+
+def _unbiased(trial: Trial, site: KubernetesSite, changed: AbstractSet[Step]) -> str:
+    """See that nothing the picker remembers bears on a trial; say why in words."""
+    memory = layers.memory(section(trial.treatment), layers.on(site))
+    if memory is Memory.NOTHING:
+        return "the picker has no plugin that remembers requests"
+    met = Met.of(site.state())
+    told = f"the picker has met the prompts of {len(met.prompts)} other trials, not of this one"
+    why = why_anew(memory, met, trial, changed)
+    if why:
+        # A real picker has no way to be told to forget.
+        _apply(Step.ROUTER, trial, site, threading.Event())
+        met = Met.of(site.state())
+    if not met.prompts:
+        told = "the picker has just been started" + (f": {why}" if why else "")
+    site.record(met.and_also(trial))
+    return told
 
 
 def _has_gateway(trial: Trial) -> bool:
