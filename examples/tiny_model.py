@@ -1,14 +1,18 @@
 """Write a tiny llama-type model with random weights, to try a real engine with.
 
-    python examples/tiny_model.py tiny.gguf
+    python examples/tiny_model.py tiny.gguf [tokenizer.json]
 
 It answers nonsense, as fast as a model of 2 layers can, in every way as a real one would: 512
-tokens (16 of them words), 64 wide, 4 heads, a context of 16,384 tokens, about 0.7 MB. Needs
+tokens (200 of them words of two letters), 64 wide, 4 heads, a context of 16,384 tokens, about
+0.6 MB. The second file is its tokenizer, from which prompts of text get an exact length. Needs
 ``pip install llmatrix[llamacpp]``.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import string
 import sys
 from pathlib import Path
 
@@ -20,7 +24,16 @@ WIDTH = 64
 HEADS = 4
 FEED_FORWARD = 128
 CONTEXT = 16384
-VOCABULARY = 512
+SPECIAL = ["<unk>", "<s>", "</s>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+SPACE = "\u2581"
+LETTERS = list(string.ascii_lowercase)
+STARTS = [SPACE + letter for letter in LETTERS]
+PAIRS = itertools.islice(itertools.product(STARTS, LETTERS), 200)
+MERGES = [*((SPACE, letter) for letter in LETTERS), *PAIRS]
+"""Two tokens that become one, the first of them first."""
+TOKENS = [*SPECIAL, *BYTES, SPACE, *LETTERS, *map("".join, MERGES)]
+VOCABULARY = len(TOKENS)
 
 
 def write(path: Path, seed: int = 0) -> None:
@@ -44,17 +57,43 @@ def write(path: Path, seed: int = 0) -> None:
     writer.close()
 
 
+def write_tokenizer(path: Path) -> None:
+    """Write the same tokenizer to ``path`` as Hugging Face's libraries read it."""
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    document = {
+        "version": "1.0",
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [{"type": "Prepend", "prepend": SPACE}, spaces],
+        },
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+            ],
+        },
+        "model": {
+            "type": "BPE",
+            "unk_token": SPECIAL[0],
+            "byte_fallback": True,
+            "vocab": {token: number for number, token in enumerate(TOKENS)},
+            "merges": [" ".join(pair) for pair in MERGES],
+        },
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
 def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
-    """Add three control tokens, one token for each byte, and words for the rest."""
-    special = ["<unk>", "<s>", "</s>"]
-    single = [f"<0x{byte:02X}>" for byte in range(256)]
-    words = [f"\u2581w{number}" for number in range(VOCABULARY - len(special) - len(single))]
+    """Add three control tokens, one token for each byte, letters, and words for the rest."""
     kind = gguf.TokenType
-    types = [kind.UNKNOWN, kind.CONTROL, kind.CONTROL, *[kind.BYTE] * 256]
+    rest = VOCABULARY - len(SPECIAL) - len(BYTES)
+    types = [kind.UNKNOWN, kind.CONTROL, kind.CONTROL, *[kind.BYTE] * 256, *[kind.NORMAL] * rest]
     writer.add_tokenizer_model("llama")
-    writer.add_token_list([*special, *single, *words])
+    writer.add_token_list(TOKENS)
     writer.add_token_scores([0.0] * VOCABULARY)
-    writer.add_token_types([*types, *[kind.NORMAL] * len(words)])
+    writer.add_token_types(types)
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -83,6 +122,8 @@ def _add_weights(writer: gguf.GGUFWriter, rng: np.random.Generator) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and one path
-        sys.exit("usage: python examples/tiny_model.py PATH.gguf")
+    if not 2 <= len(sys.argv) <= 3:  # noqa: PLR2004 - the program and one path or two
+        sys.exit("usage: python examples/tiny_model.py PATH.gguf [tokenizer.json]")
     write(Path(sys.argv[1]))
+    if sys.argv[2:]:
+        write_tokenizer(Path(sys.argv[2]))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import json
 import os
+import runpy
 import secrets
 import signal
 import sys
@@ -78,15 +78,12 @@ def converge() -> Converge:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the model of random weights that examples/tiny_model.py makes."""
+    """Write the model of random weights that examples/tiny_model.py makes, and its tokenizer."""
     pytest.importorskip("gguf", reason="needs the extra llamacpp: pip install llmatrix[llamacpp]")
-    definition = importlib.util.spec_from_file_location("tiny_model", EXAMPLES / "tiny_model.py")
-    assert definition is not None
-    assert definition.loader is not None
-    module = importlib.util.module_from_spec(definition)
-    definition.loader.exec_module(module)
-    path = tmp_path_factory.mktemp("model") / "tiny.gguf"
-    module.write(path)
+    program = runpy.run_path(str(EXAMPLES / "tiny_model.py"))
+    path: Path = tmp_path_factory.mktemp("model") / "tiny.gguf"
+    program["write"](path)
+    program["write_tokenizer"](path.with_name("tokenizer.json"))
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from llmatrix.harness.native.tokenized import tokenizer_words
 from llmatrix.plan.trial import Trial
 from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks import registry
@@ -68,6 +69,28 @@ def test_cached_tokens_agree_with_what_the_workload_shares(
             assert usage["completion_tokens"] == workload["output_len"]
             shared = 0 if turn == 0 else workload["prefix_len"]
             assert usage["prompt_tokens_details"]["cached_tokens"] == shared
+    assert stack.remove(site) == []
+
+
+@pytest.mark.slow
+def test_the_models_tokenizer_counts_as_the_engine_does(
+    llama_command: list[str],
+    tiny_model: Path,
+    make_trial: Callable[..., Trial],
+    converge: Callable[..., None],
+    site: LocalSite,
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    ours = tokenizers.Tokenizer.from_file(str(tiny_model.with_name("tokenizer.json")))
+    words = tokenizer_words(tiny_model.parent)
+    section = {"kind": "process", "command": llama_command, "ready": {"path": "/health"}}
+    stack, trial = registry.stack("process"), make_trial(section)
+    converge(stack, trial, site)
+    url = stack.target(trial, site).base_url
+    for text in ("ab ad zebra h\u00e9 7", words.written(1, ("any",), 200).decode()):
+        theirs = ask("POST", f"{url}/tokenize", document={"content": text}).json()["tokens"]
+        assert theirs == ours.encode(text).ids
+    assert len(theirs) == 200
     assert stack.remove(site) == []
 
 
