@@ -2,7 +2,8 @@
 
 Files of Git are sent by the Hub itself; those of LFS by another address, to which it redirects and
 which refuses our token, as the real one's store does. It needs nothing but Python, so that it runs
-in a pod from a ConfigMap too: ``python hub_server.py PORT CDN_PORT`` serves the tiny model.
+in a pod from a ConfigMap too: ``python hub_server.py PORT CDN_PORT [FOLDER]`` serves the tiny
+model, and the files of the folder as another.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -23,6 +25,7 @@ COMMIT = "5f" * 20
 GOOD_TOKEN = "hf_good"  # noqa: S105 - of this server only
 STRANGER_TOKEN = "hf_stranger"  # noqa: S105
 TINY = "tiny-org/tiny-model"
+OWN = "tiny-org/of-a-folder"
 _PAGE = 2
 
 
@@ -287,6 +290,10 @@ def serve(hub: Hub, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0) -
 if __name__ == "__main__":
     gated = Repo(tiny_model().files, tiny_model().lfs, gated=True)
     everything = Hub({TINY: tiny_model(), "tiny-org/gated": gated})
+    if sys.argv[3:]:
+        found = [each for each in Path(sys.argv[3]).iterdir() if each.is_file()]
+        lying = {each.name: each.read_bytes() for each in found}
+        everything.repos[OWN] = Repo(lying, frozenset(n for n in lying if n.endswith(".gguf")))
     serve(everything, "0.0.0.0", int(sys.argv[1]), int(sys.argv[2]))  # noqa: S104 - a pod's own
     while True:
         time.sleep(60)
