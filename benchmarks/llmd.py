@@ -4,7 +4,7 @@ Four configurations of the picker × 2 × 2 workloads over simulated servers tha
 start, as a real one of this size does at least. Needs ``KUBECONFIG``, ``LLMATRIX_IMAGE``, a
 namespace that it may use, and images of picker and Envoy that the cluster has:
 
-    .venv/bin/python benchmarks/llmd.py --namespace bench --picker IMAGE --proxy IMAGE \
+    .venv/bin/python -m benchmarks.llmd --namespace bench --picker IMAGE --proxy IMAGE \
         [reuse fresh prefix]
 
 ``reuse`` and ``fresh`` are the same experiment; both together tell how many times as fast reuse is,
@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import yaml
 
-from cluster import EXAMPLES, measured, told
+from benchmarks.cluster import EXAMPLES, measured, told
 from llmatrix.analysis.replicates import student_t
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster

@@ -99,7 +99,7 @@ def hub(
 
     def answers() -> bool:
         try:
-            return seen()["trees"] == 0
+            return bool(seen()["trees"] == 0)
         except (Unreachable, KeyError):
             return False
 
