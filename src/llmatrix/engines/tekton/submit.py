@@ -44,17 +44,23 @@ def submit(cluster: Cluster, compiled: Compiled) -> None:
 
 
 def ensure_account(cluster: Cluster, settings: Settings, roles: Iterable[Object]) -> None:
-    """Make the account of the steps and its rights, if there is none yet.
+    """Make the account of the steps and its rights, as far as they are not there yet.
+
+    Of an account that stands, an experiment of another kind may need more, and so may a newer
+    release; what we may not give it is left to whoever made it, and the step that lacks a right
+    says which.
 
     Raises:
-        ClusterFault: there is none, and we have no right to make it.
+        ClusterFault: there is no account, and we have no right to make it.
     """
-    if cluster.get(SERVICE_ACCOUNT, settings.account, settings.namespace) is not None:
-        return
+    stands = cluster.get(SERVICE_ACCOUNT, settings.account, settings.namespace) is not None
     for each in roles:
         try:
-            cluster.apply(each)
+            if not stands or _lacks(cluster, each):
+                cluster.apply(each)
         except Refused as error:
+            if stands:
+                continue
             raise Refused(
                 f"the account of the steps, {settings.namespace}/{settings.account}, is not there, "
                 f"and you may not make it ({error}); ask an administrator to apply roles.yaml "
@@ -62,6 +68,16 @@ def ensure_account(cluster: Cluster, settings: Settings, roles: Iterable[Object]
                 status=error.status,
                 reason=error.reason,
             ) from None
+
+
+def _lacks(cluster: Cluster, wanted: Object) -> bool:
+    """Tell whether an object is not there, or is ours and was made from something else."""
+    metadata = wanted["metadata"]
+    found = cluster.get(cluster.kind_of(wanted), metadata["name"], metadata.get("namespace"))
+    if found is None:
+        return True
+    made_from = (found["metadata"].get("annotations") or {}).get(labels.SPEC)
+    return labels.ours(found) and made_from != metadata["annotations"][labels.SPEC]
 
 
 def _create(cluster: Cluster, objects: Iterable[Object]) -> None:
