@@ -113,3 +113,7 @@ class Stopped(LlmatrixError):
 
 class Detached(Stopped):
     """The user stopped watching a run that goes on elsewhere."""
+
+
+class Cancelled(Stopped):
+    """Somebody ended elsewhere the run that was followed; what was finished is kept."""

@@ -143,6 +143,18 @@ def test_the_pod_of_a_trial_is_deleted_in_the_midst_of_its_workload(
     ground.ends_well(run)
 
 
+def test_a_run_that_is_cancelled_elsewhere_is_not_begun_anew(ground: Field) -> None:
+    run = ground.start()
+    ground.in_step("workload")
+    cancel = ground.start("cancel", str(ground.file), "--namespace", ground.home)
+    assert cancel.wait(PATIENCE_S) == 0, ground.log()
+    assert run.wait(PATIENCE_S) == 130, ground.log()
+    assert "cancelled elsewhere; " in ground.log()
+    ground.nothing_stands()
+    assert ground.cluster.find(TASK_RUN, ground.home, {labels.TRIAL: None}) == []
+    ground.ends_well(ground.start())  # whoever wants it after all says so
+
+
 def test_a_server_is_killed_in_the_midst_of_a_workload(ground: Field) -> None:
     run = ground.start()
     ground.in_step("workload")

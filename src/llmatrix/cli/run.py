@@ -20,7 +20,7 @@ from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
 from llmatrix.cli.run_state import RunState
 from llmatrix.cli.wording import counted
-from llmatrix.errors import Detached, LlmatrixError, Stopped
+from llmatrix.errors import Cancelled, Detached, LlmatrixError, Stopped
 from llmatrix.results.store import Store
 
 _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
@@ -89,8 +89,10 @@ def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> 
                 )
             except Detached:
                 raise Detached(_left(prepared, state)) from None
+            except Cancelled:
+                raise Cancelled(_stopped(state, "cancelled elsewhere")) from None
             except Stopped:
-                raise Stopped(_stopped(state)) from None
+                raise Stopped(_stopped(state, "stopped")) from None
     return _tell_end(state, store, experiment.name)
 
 
@@ -110,9 +112,9 @@ def _tell_end(state: RunState, store: Store, experiment: str) -> int:
     return LlmatrixError.exit_code if state.failed else 0
 
 
-def _stopped(state: RunState) -> str:
+def _stopped(state: RunState, how: str) -> str:
     return (
-        f"stopped; {state.done} of {counted(state.planned, 'trial')} done and kept. "
+        f"{how}; {state.done} of {counted(state.planned, 'trial')} done and kept. "
         f"Go on with the same command: {shlex.join(['llmatrix', *sys.argv[1:]])}"
     )
 

@@ -30,6 +30,7 @@ from llmatrix.engines.tekton.reading import (
     LaneRun,
     Phase,
     TrialState,
+    called_off,
     ended,
     read_lane,
     why,
@@ -37,7 +38,14 @@ from llmatrix.engines.tekton.reading import (
 from llmatrix.engines.tekton.rights import check_rights
 from llmatrix.engines.tekton.settings import COMBINATIONS, Settings, resolved
 from llmatrix.engines.tekton.submit import check_namespace, live_runs, submit
-from llmatrix.errors import Detached, EnvironmentFault, FailureClass, StoreFault, UserError
+from llmatrix.errors import (
+    Cancelled,
+    Detached,
+    EnvironmentFault,
+    FailureClass,
+    StoreFault,
+    UserError,
+)
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
@@ -169,6 +177,8 @@ class _Run:
     progress: Progress = field(init=False)
     lanes: dict[str, LaneRun] = field(default_factory=dict)
     away_since: float | None = None
+    followed: set[str] = field(default_factory=set)
+    cancelled: bool = False
 
     def carry_out(self) -> None:
         target = self.target
@@ -207,7 +217,9 @@ class _Run:
 
         Raises:
             Detached: the user stopped us; they go on.
+            Cancelled: somebody ended them; to begin anew is not for us to decide.
         """
+        self.followed = names
         labels = of_experiment(self.target.experiment)
         namespace = self.target.settings.namespace
         wanted = [Wanted(kind, namespace, labels) for kind in (PIPELINE_RUN, TASK_RUN)]
@@ -227,6 +239,8 @@ class _Run:
                 except queue.Empty:
                     break
         self._collect_all(names)
+        if self.cancelled:
+            raise Cancelled("cancelled elsewhere")
 
     def _take_in(self, seen: Seen | Exception) -> None:
         if isinstance(seen, Exception):
@@ -235,8 +249,10 @@ class _Run:
         changed = [seen.objects[name] for name in seen.changed if name in seen.objects]
         if seen.wanted.kind is PIPELINE_RUN:
             self.lanes |= {each["metadata"]["name"]: read_lane(each) for each in changed}
-            for name in seen.changed - seen.objects.keys():
-                self.lanes.pop(name, None)
+            gone = [self.lanes.pop(name, None) for name in seen.changed - seen.objects.keys()]
+            ended_early = [lane for lane in gone if lane and lane.phase is not Phase.ENDED]
+            called = [lane for lane in self.lanes.values() if called_off(lane.document)]
+            self.cancelled |= any(lane.name in self.followed for lane in [*ended_early, *called])
             return
         for trial_id in self.progress.see(changed):
             self._collect(self.progress.trials[trial_id], self._since(trial_id))

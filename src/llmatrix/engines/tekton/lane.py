@@ -21,6 +21,7 @@ from llmatrix.engines.tekton.collect import SKEW_S
 from llmatrix.engines.tekton.pod import check_versions, slots_of, trial_run
 from llmatrix.engines.tekton.pod_log import say
 from llmatrix.engines.tekton.queueing import QUEUE
+from llmatrix.engines.tekton.reading import called_off
 from llmatrix.errors import StoreFault
 from llmatrix.plan.document import decode_trials
 from llmatrix.plan.trial import Trial
@@ -33,9 +34,6 @@ from llmatrix.steps.lane_orders import LaneOrders
 
 TRIALS_PARAM: Final = "trial"
 """Param of a pipeline task that holds its trials' document."""
-_ENDING: Final = frozenset(
-    {"Cancelled", "CancelledRunFinally", "StoppedRunFinally", "PipelineRunCancelled"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Lane:
         run = self.cluster.get(PIPELINE_RUN, self.pipeline_run, home)
         if run is None:
             raise ClusterFault(f"PipelineRun {home}/{self.pipeline_run} is gone")
-        cancelled = run["spec"].get("status") in _ENDING
+        cancelled = called_off(run)
         if not cancelled:
             self._second_pass(run, stop)
         if self.following and not cancelled:

@@ -19,6 +19,10 @@ from llmatrix.cluster.kinds import Object
 from llmatrix.engines.tekton.queueing import PENDING
 from llmatrix.steps.told import DETAIL, OUTCOME
 
+_CALLED_OFF: Final = frozenset(
+    {"Cancelled", "CancelledRunFinally", "StoppedRunFinally", "PipelineRunCancelled"}
+)
+
 
 class Phase(StrEnum):
     """How far a step, a trial or a lane is."""
@@ -166,6 +170,11 @@ def condition(document: Object) -> Mapping[str, str]:
 def ended(document: Object) -> bool:
     """Tell whether a TaskRun or PipelineRun is over."""
     return condition(document).get("status") in {"True", "False"}
+
+
+def called_off(document: Object) -> bool:
+    """Tell whether somebody has asked for the end of a PipelineRun, whether or not it has come."""
+    return document.get("spec", {}).get("status") in _CALLED_OFF
 
 
 def succeeded(document: Object) -> bool:
