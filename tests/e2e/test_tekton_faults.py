@@ -271,15 +271,25 @@ def test_the_api_server_is_restarted_under_the_watch(ground: Field) -> None:
     ground.ends_well(run)
 
 
-def test_an_image_that_cannot_be_pulled_is_told_and_the_other_trials_are_measured(
-    ground: Field,
+NOWHERE = "registry.invalid/nobody/engine:1"
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ({"preset": "llama-cpp", "image": NOWHERE}, NOWHERE),
+        ({"simulated": True, "resources": {"cpu": "512"}}, "Insufficient cpu"),
+    ],
+    ids=["an image from nowhere", "too large for any node"],
+)
+def test_servers_that_cannot_start_are_told_and_the_other_trials_are_measured(
+    ground: Field, server: dict[str, Any], told: str
 ) -> None:
-    nowhere = "registry.invalid/nobody/engine:1"
     ground.document["stack"] = {"kind": "llm-d", "gateway": {"mode": "none"}}
     ground.document["matrix"] = {
         "stack.server": [
             {"name": "simulated", "value": {"simulated": True}},
-            {"name": "nowhere", "value": {"preset": "llama-cpp", "image": nowhere}},
+            {"name": "hopeless", "value": server},
         ]
     }
     run = ground.start()
@@ -288,10 +298,10 @@ def test_an_image_that_cannot_be_pulled_is_told_and_the_other_trials_are_measure
     assert record["levels"] == {"stack.server": "simulated"}
     (path,) = (ground.folder / "results/faults").glob("*/failure.json")
     failure = json.loads(path.read_bytes())
-    assert failure["levels"] == {"stack.server": "nowhere"}
+    assert failure["levels"] == {"stack.server": "hopeless"}
     last = failure["attempts"][-1]
     assert last["step"] == "server"
-    assert nowhere in last["message"]
+    assert told in last["message"]
     # At once, not when the ten minutes that an engine may take to start are over.
     assert last["seconds"] < 60
     ground.nothing_stands()
