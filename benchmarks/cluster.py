@@ -154,7 +154,7 @@ def main() -> None:
             for count in (1, 4):
                 matrix = {"workload.output_len": lengths}
                 found = measured(
-                    cluster, home, document(f"lanes-{count}", "40s", matrix, parallelism=count)
+                    cluster, home, document(f"lanes-{count}", "60s", matrix, parallelism=count)
                 )
                 told(f"parallelism {count}", found, 16)
                 took[count] = found["seconds"]
