@@ -417,10 +417,10 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights on a site, llm-d-token": lambda: rights(
         site_rights.MORE_ON_SITE[site_rights.TOKEN_KIND]
     ),
-    "rights at home, llm-d": lambda: rights(site_rights.MORE_AT_HOME["llm-d"]),
+    "rights at home, carried": lambda: rights(roles.OF_CARRIED),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
-    "rights of people, llm-d": lambda: rights(submitter.MORE_AT_HOME["llm-d"]),
+    "rights of people, carried": lambda: rights(submitter.TO_CARRY),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
 }
 """What makes each generated part."""

@@ -44,6 +44,7 @@ def converge(run: TrialRun) -> Ended:
 
 def _measure(run: TrialRun) -> Measured:
     trial = run.trial
+    named = run.files(trial.treatment)
     target = run.stack.target(trial, run.site)
     hygiene = run.stack.cleanse(trial, run.site, frozenset(run.changed))
     restarts = run.stack.restarts(trial, run.site)
@@ -53,8 +54,8 @@ def _measure(run: TrialRun) -> Measured:
 
     job = Job(
         target=target,
-        model=trial.treatment.model,
-        workload=trial.treatment.workload,
+        model=named.model,
+        workload=named.workload,
         seed=trial.traffic_seed,
         folder=outbox(run),
     )

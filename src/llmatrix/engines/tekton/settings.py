@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmatrix.cluster.naming import LONGEST, dns_name
+from llmatrix.engines.tekton.carried import carries
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
@@ -62,6 +63,7 @@ class Settings:
         kinds: of the stacks, and ways in which they are used: some need more rights than others
             (``site_rights.needs``).
         tokens: names of the secrets of the home namespace that are brought to sites.
+        carries: something is carried beside the PipelineRuns, which the steps read.
     """
 
     namespace: str
@@ -83,6 +85,7 @@ class Settings:
     openshift: bool = False
     kinds: frozenset[str] = frozenset()
     tokens: frozenset[str] = frozenset()
+    carries: bool = False
 
 
 def resolved(
@@ -134,6 +137,7 @@ def resolved(
         openshift=openshift,
         kinds=frozenset(kinds | {TOKEN_KIND} if tokens else kinds),
         tokens=tokens,
+        carries=carries(plan),
     )
 
 
