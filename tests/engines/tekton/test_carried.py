@@ -267,7 +267,7 @@ def test_more_than_etcd_is_made_for_is_refused_once(
     plan = filed()
     settings = settings_of(plan)
     compressed = sum(
-        len(each["binaryData"]["part.xz"]) * 3 // 4
+        len(each["binaryData"]["part.bz2"]) * 3 // 4
         for each in compiled(plan, settings, now=NOW).carried
     )
     monkeypatch.setattr(carried, "MOST_BYTES", compressed - 10)
