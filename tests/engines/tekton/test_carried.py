@@ -369,8 +369,8 @@ def made(plan: PlanOf, settings_of: SettingsOf) -> Compiled:
 
 
 def rendered_sets(trials: list[Trial]) -> dict[str, str]:
-    stacks = [trial.treatment.stack for trial in trials]
-    assert all(isinstance(stack, LlmdStack) for stack in stacks)
+    stacks = [each for trial in trials if isinstance(each := trial.treatment.stack, LlmdStack)]
+    assert len(stacks) == len(trials)
     found = [layers.layer(stack, step).rendered for stack in stacks for step in layers.BRINGABLE]
     return {each.sha256: each.text for each in found if each is not None}
 
