@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import copy
 import json
-import lzma
 import random
 from typing import Any
 
@@ -49,7 +49,7 @@ def read(home: Home, content: bytes, experiment: str = "e") -> bytes:
 def test_a_content_comes_back_whole(size: int) -> None:
     content = noise(size)
     parts = made(content)
-    assert len(parts) == max(1, -(-len(lzma.compress(content)) // PART_BYTES))
+    assert len(parts) == -(-len(bz2.compress(content)) // PART_BYTES)
     assert read(Home(parts), content) == content
     assert made(content) == parts
 
@@ -119,7 +119,7 @@ def torn(parts: list[Object], how: str) -> None:
         first["binaryData"] = made(b"another content")[0]["binaryData"]
         first["metadata"]["annotations"][labels.PARTS] = "1"
     elif how == "and more":
-        more = lzma.compress(b"and more", check=lzma.CHECK_NONE)
+        more = bz2.compress(b"and more")
         last = parts[-1]["binaryData"]
         last[entry] = base64.b64encode(base64.b64decode(last[entry]) + more).decode()
 

@@ -8,9 +8,8 @@ gives, and of others, which follow from it. Every one says how many there are.
 from __future__ import annotations
 
 import base64
-import binascii
+import bz2
 import hashlib
-import lzma
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,8 +24,7 @@ CARRIED: Final = "carried"
 """Component, and stem of the name, of these ConfigMaps."""
 SELECTION: Final[Mapping[str, str]] = {labels.MANAGED_BY: labels.OURS, labels.COMPONENT: CARRIED}
 """Labels of these ConfigMaps."""
-_ENTRY: Final = "part.xz"
-_PRESET: Final = 6
+_ENTRY: Final = "part.bz2"
 _PIECE: Final = 1024 * 1024
 _MOST_PARTS: Final = 1000
 """That a ConfigMap is believed to have beside it."""
@@ -56,9 +54,10 @@ def sha256(content: bytes) -> str:
 def packed(content: bytes, most: int) -> bytes | None:
     """Compress a content; None, as soon as that is certain, if it takes more than ``most`` bytes.
 
-    Of the standard library's ways, LZMA makes the least of a tokenizer (``benchmarks/carried.py``).
+    Of the standard library's ways this makes about the least of a tokenizer, and the best LZMA,
+    which makes as little, takes twelve times as long (``benchmarks/carried.py``).
     """
-    press = lzma.LZMACompressor(check=lzma.CHECK_NONE, preset=_PRESET)
+    press = bz2.BZ2Compressor()
     made = bytearray()
     for at in range(0, len(content), _PIECE):
         made += press.compress(content[at : at + _PIECE])
@@ -143,7 +142,7 @@ def _parts(first: Object) -> int:
 def _part(document: Object) -> bytes:
     try:
         return base64.b64decode((document.get("binaryData") or {}).get(_ENTRY, ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return b""
 
 
@@ -152,9 +151,9 @@ def _unpacked(compressed: bytes) -> bytes | None:
 
     However much comes out of them, it stops at what can be meant.
     """
-    press = lzma.LZMADecompressor()
+    press = bz2.BZ2Decompressor()
     try:
         content = press.decompress(compressed, _MOST_PLAIN)
-    except (lzma.LZMAError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return content if press.eof and not press.unused_data else None

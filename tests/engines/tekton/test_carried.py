@@ -267,7 +267,7 @@ def test_more_than_etcd_is_made_for_is_refused_once(
     plan = filed()
     settings = settings_of(plan)
     compressed = sum(
-        len(each["binaryData"]["part.xz"]) * 3 // 4
+        len(each["binaryData"]["part.bz2"]) * 3 // 4
         for each in compiled(plan, settings, now=NOW).carried
     )
     monkeypatch.setattr(carried, "MOST_BYTES", compressed - 10)
@@ -369,8 +369,8 @@ def made(plan: PlanOf, settings_of: SettingsOf) -> Compiled:
 
 
 def rendered_sets(trials: list[Trial]) -> dict[str, str]:
-    stacks = [trial.treatment.stack for trial in trials]
-    assert all(isinstance(stack, LlmdStack) for stack in stacks)
+    stacks = [each for trial in trials if isinstance(each := trial.treatment.stack, LlmdStack)]
+    assert len(stacks) == len(trials)
     found = [layers.layer(stack, step).rendered for stack in stacks for step in layers.BRINGABLE]
     return {each.sha256: each.text for each in found if each is not None}
 
