@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from llmatrix.analysis.definitions import METRICS
 from llmatrix.columns import REQUEST_COLUMNS
-from llmatrix.results.dataset import Tables
+from llmatrix.results.tables import Tables
 
 VERSION: Final = 1
 """Of the columns below; raised when one changes its meaning, not when one is added."""
