@@ -17,6 +17,7 @@ from llmatrix.analysis.checks import Verdict
 from llmatrix.analysis.drift import Drift, drift
 from llmatrix.report.bundle import bundling
 from llmatrix.report.headline import configuration, findings, held_text, lead, load_text
+from llmatrix.report.main_effects import no_interactions
 from llmatrix.report.measured import measure
 from llmatrix.report.payload import payload
 from llmatrix.report.provenance import provenance, reproduce, spent
@@ -85,6 +86,7 @@ def render_page(summary: Summary, *, live: str = "") -> str:
             tradeoffs=measured.tradeoffs,
             kept=_kept(summary),
             warnings=_warnings(summary),
+            no_interactions=no_interactions(summary),
             drifts=_drifts(summary),
             replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
             provenance=provenance(summary),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmatrix.report.headline import findings
+from llmatrix.report.main_effects import no_interactions
 from llmatrix.report.shown import WITHHELD, Shown, duration, estimate_text, number, plain
 from llmatrix.report.summary import Effect, Kept, Summary, Treatment
 from llmatrix.results.record import Failure, Record
@@ -52,6 +53,9 @@ def _parts(summary: Summary, console: Console) -> Iterator[ConsoleRenderable]:
         for effect in summary.effects:
             yield Text()
             yield _effect(summary, effect, console)
+        if why := no_interactions(summary):
+            yield Text()
+            yield _note(why)
     yield from _invalid(summary)
     yield from _failures(summary)
     yield from _rest(summary)
