@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ def said(summary: Summary) -> tuple[str, str]:
     """Give what the terminal and the page say of the experiment, as plain text on one line."""
     out = io.StringIO()
     print_report(summary, Console(file=out, highlight=False))
-    return " ".join(out.getvalue().split()), render_page(summary)
+    return " ".join(out.getvalue().split()), html.unescape(render_page(summary))
 
 
 def test_interactions_are_told_up_to_a_number_of_treatments(
