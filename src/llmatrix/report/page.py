@@ -88,6 +88,7 @@ def render_page(summary: Summary, *, live: str = "") -> str:
             warnings=_warnings(summary),
             no_interactions=no_interactions(summary),
             drifts=_drifts(summary),
+            controls=sum(record.control > 0 for record in summary.dataset.records),
             replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
             provenance=provenance(summary),
             reproduce=reproduce(summary),
@@ -155,7 +156,11 @@ def _drifts(summary: Summary) -> list[tuple[Shown, Drift]]:
         if metric.name not in asked:
             continue
         series = [
-            [(r.started_at, v) for r in t.valid if (v := r.metrics.get(metric.name)) is not None]
+            [
+                (r.started_at, v)
+                for r in t.trials
+                if r.valid and (v := r.metrics.get(metric.name)) is not None
+            ]
             for t in summary.treatments
         ]
         told: Any = drift(series)

@@ -241,8 +241,11 @@ def _rest(summary: Summary) -> Iterator[Text]:
 def describe(trial: Record | Failure) -> str:
     """Name a trial by its levels and replicate."""
     levels = " ".join(f"{path.rpartition('.')[2]}={level}" for path, level in trial.levels.items())
-    replicate = "/".join(str(number) for number in trial.replicate.values())
-    return plain(f"{levels} replicate {replicate}".strip())
+    which = {**trial.replicate}
+    control = which.pop("control", 0)
+    replicate = "/".join(str(number) for number in which.values())
+    told = f"control {control}" if control else f"replicate {replicate}"
+    return plain(f"{levels} {told}".strip())
 
 
 def _table() -> Table:

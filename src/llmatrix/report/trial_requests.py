@@ -61,8 +61,6 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
     Raises:
         duckdb.Error: the requests cannot be read.
     """
-    if not summary.dataset.records:
-        return {}
     told = connection.execute("SELECT trial, count(*) FROM drawn_rows GROUP BY trial").fetchall()
     counts: dict[str, int] = dict(told)
     every = -(-sum(counts.values()) // MOST_REQUESTS)
@@ -75,7 +73,9 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
         "ORDER BY trial, request"
     ).fetchnumpy()
     trials = columns["trial"].astype(str)
-    starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]]) if trials.size else []
+    if not trials.size:  # no trial at all, or none whose requests can be read
+        return {}
+    starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]])
     ends = [*starts[1:], trials.size]
     return {
         str(trials[start]): _pack(columns, slice(start, end), counts[str(trials[start])])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WORTH_IT: Final = 500
 """Records from which remembering saves more than it costs."""
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _KEY: Final = b"llmatrix"
 _EVIDENCE: Final = ("record.json", "failure.json")
 

@@ -54,6 +54,7 @@ def _columns(
     yield "simulated", "bool", [r.simulated for r in records]
     yield "replicate_deployment", "int64", [r.replicate.get("deployment", 0) for r in records]
     yield "replicate_workload", "int64", [r.replicate.get("workload", 0) for r in records]
+    yield "replicate_control", "int64", [r.replicate.get("control") for r in records]
     for path in factors:
         yield path, "string", [part[path] for part in mine]
     for name in metrics:
