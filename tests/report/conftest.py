@@ -162,8 +162,9 @@ class Tab:
         self._in, theirs = os.pipe()
         flags = [flag for flag in FLAGS if not flag.startswith(("--virtual", "--dump", "--enable"))]
         command = [browser, *flags, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
-        # The browser reads orders from descriptor 3 and answers on 4.
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{ours} 4>&{theirs}', "sh", *command]
+        # The browser reads orders from descriptor 3 and answers on 4. (Not every `sh` knows
+        # descriptors of two digits.)
+        shell = ["bash", "-c", f'exec "$@" 3<&{ours} 4>&{theirs}', "bash", *command]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(shell, pass_fds=(ours, theirs), stdout=quiet, stderr=quiet)
         os.close(ours)
@@ -215,7 +216,7 @@ class Tab:
 
     def until(self, expression: str) -> Any:
         """Wait until an expression is true in the page; give its value."""
-        found = until(lambda: self.tell(expression), 100.0)
+        found = until(lambda: self.tell(expression), 30.0)
         assert found, f"never true: {expression}\n{self.tell('document.body.innerText')}"
         return found
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Shape = Callable[..., Any]
 RecordOf = Callable[..., Record]
 DRAWN = "document.documentElement.dataset.drawn"
-CHIPS = "document.querySelector('.chips')?.innerText ?? ''"
+CHIPS = "(document.querySelector('.chips')?.innerText ?? '')"
 WITHOUT_KV = "document.getElementById('filtered')?.textContent === ' (4 of 6)'"
 
 

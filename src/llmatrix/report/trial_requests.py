@@ -61,6 +61,8 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
     Raises:
         duckdb.Error: the requests cannot be read.
     """
+    if not summary.dataset.records:
+        return {}
     told = connection.execute("SELECT trial, count(*) FROM drawn_rows GROUP BY trial").fetchall()
     counts: dict[str, int] = dict(told)
     every = -(-sum(counts.values()) // MOST_REQUESTS)
@@ -73,7 +75,7 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
         "ORDER BY trial, request"
     ).fetchnumpy()
     trials = columns["trial"].astype(str)
-    if not trials.size:  # no trial at all, or none whose requests can be read
+    if not trials.size:  # no trial has requests that can be read
         return {}
     starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]])
     ends = [*starts[1:], trials.size]
