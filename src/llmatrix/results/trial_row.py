@@ -28,7 +28,7 @@ class _Part(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What a record is made of; like ``Record``, it has no fields but its own."""
 
 
-class StepRow(_Part):
+class StepRow(_Part, frozen=True):
     """``record.StepOutcome``."""
 
     step: Step
@@ -38,7 +38,7 @@ class StepRow(_Part):
     detail: str = ""
 
 
-class AttemptRow(_Part):
+class AttemptRow(_Part, frozen=True):
     """``record.Attempt``."""
 
     step: Step
@@ -47,7 +47,7 @@ class AttemptRow(_Part):
     seconds: float
 
 
-class CheckRow(_Part):
+class CheckRow(_Part, frozen=True):
     """``analysis.checks.Check``."""
 
     name: str
@@ -57,14 +57,14 @@ class CheckRow(_Part):
     advice: str = ""
 
 
-class FileRow(_Part):
+class FileRow(_Part, frozen=True):
     """``record.StoredFile``."""
 
     bytes: _Int
     sha256: str
 
 
-class TrialRow(_Part):
+class TrialRow(_Part, frozen=True):
     """``record.Record``, version 1: the same names and meanings."""
 
     version: Literal[1]
