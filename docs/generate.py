@@ -113,6 +113,7 @@ _BELOW: Final[Mapping[str, str]] = {
     "Cluster": "[section](#runcluster)",
     "SecretKey": "[key of a secret](#runcluster)",
     "Budget": "[section](#runbudget)",
+    "Control": "[section](#runcontrol)",
     "Results": "[section](#results)",
     "OpenLoop": "[open loop](#workloadload)",
     "RampedLoop": "[ramped open loop](#workloadload)",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.plan.controls import interleave
 from llmatrix.plan.digest import canonical, digest
 from llmatrix.plan.estimate import (
     ASSUMED_STEP_S,
@@ -61,7 +62,8 @@ class Plan:
     they would be served are left out, and told as ``left_out``; ``unjudged`` says of what nobody
     can tell.
 
-    A trial's number counts replicates within treatments within repetitions of deployments.
+    A trial's number counts replicates within treatments within repetitions of deployments; those
+    of control trials come after all of these.
     """
 
     def __init__(
@@ -88,7 +90,11 @@ class Plan:
         self._left_out: list[tuple[Combination, str]] = []
         self._collect(only or {})
         fresh = self.experiment.run.isolation == "fresh"
+        self._controls: list[tuple[int, Replicate]] = []
         blocks = split_plot(self._placed(), self.experiment.run.seed)
+        if self.experiment.run.control is not None:
+            every = self.experiment.run.control.every
+            blocks = [self._controlled(block, every) for block in blocks]
         if fresh:
             blocks = [Block(b.model, ((n,),)) for b in blocks for n in b.flat()]
         packed = pack(blocks, self.experiment.run.parallelism, self._block_seconds)
@@ -110,7 +116,12 @@ class Plan:
 
     def __len__(self) -> int:
         """Count the trials."""
-        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+        return self._replicated + self.controls
+
+    @property
+    def controls(self) -> int:
+        """How many of the trials are control trials."""
+        return len(self._controls)
 
     def __iter__(self) -> Iterator[Trial]:
         """Give every trial, lane by lane, in its order."""
@@ -119,15 +130,14 @@ class Plan:
 
     def trial(self, number: int) -> Trial:
         """Make the trial of a number."""
-        treatment = self._treatment_of(number)
-        replicate = Replicate(self._repetition_of(number), number % self.replicates.workloads)
+        treatment, replicate = self._treatment_of(number), self._replicate_of(number)
         resolved = self._resolved[treatment]
         document = self._resolver.treatment(resolved)
         versions = self._versions(document.stack.kind, document.workload.harness)
         trial_id = self._id(resolved, replicate, versions)
         standing = self._deployment(resolved, replicate.deployment).keys
         levels = self._table.assignment(self._combinations[treatment])
-        seed = digest(self._resolver.workload_digest(resolved), *map(str, _pair(replicate)))
+        seed = digest(self._resolver.workload_digest(resolved), *_told(replicate))
         return Trial(
             id=trial_id,
             experiment=self.experiment.name,
@@ -226,15 +236,38 @@ class Plan:
         each = self.replicates.workloads
         return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
 
+    def _controlled(self, block: Block, every: int) -> Block:
+        """Put control trials into a block: of its treatment that comes first in the file."""
+        control = min(map(self._treatment_of, block.flat()))
+        front = next(
+            place
+            for place, part in enumerate(block.trials)
+            if any(self._treatment_of(number) == control for number in part)
+        )
+        repetition = self._replicate_of(block.trials[0][0]).deployment
+        full = interleave(block, front=front, every=every, first=len(self))
+        added = len([*full.flat()]) - len([*block.flat()])
+        self._controls += [(control, Replicate(repetition, 0, n + 1)) for n in range(added)]
+        return full
+
+    @property
+    def _replicated(self) -> int:
+        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+
     def _treatment_of(self, number: int) -> int:
+        if number >= self._replicated:
+            return self._controls[number - self._replicated][0]
         return number // self.replicates.workloads % len(self._combinations)
 
-    def _repetition_of(self, number: int) -> int:
-        return number // (self.replicates.workloads * len(self._combinations))
+    def _replicate_of(self, number: int) -> Replicate:
+        if number >= self._replicated:
+            return self._controls[number - self._replicated][1]
+        repetition = number // (self.replicates.workloads * len(self._combinations))
+        return Replicate(repetition, number % self.replicates.workloads)
 
     def _deployment_of(self, number: int) -> Deployment:
         resolved = self._resolved[self._treatment_of(number)]
-        return self._deployment(resolved, self._repetition_of(number))
+        return self._deployment(resolved, self._replicate_of(number).deployment)
 
     def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
         key = (resolved[0], resolved[1], repetition)
@@ -259,7 +292,7 @@ class Plan:
         versions: Mapping[str, str],
     ) -> str:
         content = self._resolver.treatment_digest(resolved)
-        return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
+        return digest(content, *_told(replicate), canonical(dict(versions)))
 
     def _block_seconds(self, block: Block) -> float:
         kind = self._deployment_of(next(block.flat())).kind
@@ -297,5 +330,6 @@ def _replicates(experiment: Experiment) -> Replicates:
     return asked if isinstance(asked, Replicates) else Replicates(workloads=asked)
 
 
-def _pair(replicate: Replicate) -> tuple[int, int]:
-    return replicate.deployment, replicate.workload
+def _told(replicate: Replicate) -> list[str]:
+    """Give what tells a replicate from all others, for a digest."""
+    return [str(number) for number in replicate.document().values()]
