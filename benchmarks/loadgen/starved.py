@@ -97,7 +97,11 @@ def main() -> int:
                 print(f"  failed: {check.name} {check.figure:.3g} ({check.limit}): {check.advice}")
             if not found[starve]:
                 print("  every check passed")
+    if any(CAUSE in check.advice for check in found[False]):
+        print("the free run had no core either: this machine is too busy to tell the two apart")
     named = any(CAUSE in check.advice for check in found[True])
+    verdict = "kept" if named else "missed"
+    print(f"  starved trial invalid, cause named: limit yes: {verdict}")
     print("the starved trial is invalid and says why" if named else "the cause was not named")
     return 0 if named else 1
 
