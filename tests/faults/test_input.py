@@ -172,7 +172,7 @@ SPLIT = "router/prefill-decode.yaml"
         (
             {"router": {"config": SPLIT}},
             None,
-            "e.yaml:6:3: stack.router.config: '{split}' sends prompts to servers that prefill, and "
+            "e.yaml:7:5: stack.router.config: '{split}' sends prompts to servers that prefill, and "
             "there are none; set stack.prefill: {{replicas: 1}}, or name another configuration.",
         ),
         (

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -191,7 +190,6 @@ def test_pods_of_both_roles_serve_together_and_go_wrong_as_asked(
             "faults": [crash],
         }
     )
-    stop = threading.Event()
     config, announced = site.folder / "picker.yaml", site.folder / "told.json"
     config.write_text(split)
     place = {"host": "127.0.0.1", "port": 0, "announce": announced}
@@ -199,15 +197,14 @@ def test_pods_of_both_roles_serve_together_and_go_wrong_as_asked(
     router_program = subprocess.Popen([sys.executable, *command])
     try:
         with as_pods(trial.treatment, port) as state:
-            assert until(announced.is_file, 20, stop=stop)
+            assert until(announced.is_file, 20)
             router = json.loads(announced.read_text())["router"]
             servers = simulated_pods._servers(state, OWN)
             prefills = simulated_pods._prefills(state, OWN)
             assert len(servers.urls) == 3
             assert {servers.labels[url]["llm-d.ai/role"] for url in prefills} == {"prefill"}
             assert len(prefills) == 1
-            up = lambda: all(answers(f"{url}/health") for url in servers.urls)  # noqa: E731
-            assert until(up, 20, stop=stop)
+            assert until(lambda: all(answers(f"{url}/health") for url in servers.urls), 20)
             assert not simulated_pods._knows(router, servers)
             assert simulated_pods._introduced(router, servers)
             assert simulated_pods._knows(router, servers)
@@ -226,7 +223,7 @@ def test_pods_of_both_roles_serve_together_and_go_wrong_as_asked(
             urls = list(servers.urls)
             found = simulated_serving.cleanse(router, urls, frozenset(), faults=True)
             assert found.clean is True, found.detail
-            assert until(lambda: simulated_serving.crashed(urls), 20, stop=stop)
+            assert until(lambda: simulated_serving.crashed(urls), 20)
             (told,) = simulated_serving.crashed(urls)
             decode = [url for url in urls if url not in prefills]
             assert decode[1] in told, "of those that decode, the one with number 1"

@@ -55,7 +55,8 @@ def _placed(plan: Plan) -> Iterator[None]:
         if find(path) is None:
             raise
         keys = ("matrix", path) if path in plan.paths else keys_of(path)
-        raise SpecError(Problem(plan.loaded.source.place(keys), path, message)) from error
+        place = plan.loaded.source.place(keys, key=True)
+        raise SpecError(Problem(place, path, message)) from error
 
 
 def _hold_here(plan: Plan, kind: str) -> None:

@@ -32,12 +32,11 @@ def servers(treatment: Treatment, address: SiteAddress, *, seed: int = 0) -> lis
     ``seed`` is of their jitter; 0 where they are only shown.
     """
     stack = simulated_options.section(treatment)
-    made: list[Object] = []
-    if stack.prefill is None:
-        return _role(treatment, address, "", stack.replicas, seed)
-    for role, replicas in (("decode", stack.replicas), ("prefill", stack.prefill.replicas)):
-        made += _role(treatment, address, role, replicas, seed)
-    return made
+    roles: dict[Role, int] = {"": stack.replicas}
+    if stack.prefill is not None:
+        roles = {"decode": stack.replicas, "prefill": stack.prefill.replicas}
+    made = (_role(treatment, address, role, count, seed) for role, count in roles.items())
+    return [each for objects in made for each in objects]
 
 
 def prefills(pod: str, address: SiteAddress) -> bool:
