@@ -148,7 +148,8 @@ def test_each_pod_learns_which_replica_it_is_and_what_goes_wrong_with_its_role(
 @contextmanager
 def as_pods(treatment: Any, port: int) -> Iterator[SiteState]:
     """Run the pods' command lines here, each at an address of its own; give the site's record."""
-    stood, programs = {}, []
+    stood: dict[str, Any] = {}
+    programs: list[subprocess.Popen[bytes]] = []
     try:
         for name, each in stateful_sets(simulated_objects.servers(treatment, OWN)).items():
             for number in range(each["spec"]["replicas"]):
