@@ -35,6 +35,7 @@ from llmatrix.spec import (
     charts,
     cluster,
     experiment,
+    injected,
     llmd,
     llmd_capacity,
     llmd_model,
@@ -68,7 +69,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
     for module in (
-        *(experiment, cluster, stack_parts, stacks),
+        *(experiment, cluster, stack_parts, stacks, injected),
         *(llmd, llmd_capacity, llmd_model, loads, workloads),
     )
     for model in vars(module).values()
@@ -95,6 +96,8 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "SimulatedPrefill": "[section](#stackprefill)",
+    **dict.fromkeys(("Slow", "Stall", "Crash"), "[fault](#stackfaults)"),
     "Chart": "[chart](#chart)",
     "LlmdGateway": "[section](#stackgateway-of-llm-d)",
     "Proxy": "[section](#stackgatewayproxy)",
