@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmatrix.errors import FailureClass, StepFailure, Stopped
-from llmatrix.stacks.hub import told
+from llmatrix.stacks.hub import fetching, silence, told
 from llmatrix.stacks.hub.download import download
 from llmatrix.stacks.hub.source import Source
 from llmatrix.stacks.hub.volume import MARKER, Volume
@@ -24,8 +24,10 @@ from llmatrix.stacks.waiting import until
 from stacks.hub.hub_server import (
     COMMIT,
     GOOD_TOKEN,
+    PAUSE_S,
     STRANGER_TOKEN,
     TINY,
+    TREE,
     Fault,
     Repo,
     Running,
@@ -41,11 +43,11 @@ WANTED = Wanted(TINY, COMMIT)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence counts as one after a second, not after ten; what is tried again is so at once."""
-    from huggingface_hub import constants  # noqa: PLC0415 - an extra
-
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    """Silence counts as one after two seconds, not twenty; what is tried again is so at once."""
+    monkeypatch.setattr(silence, "SILENT_S", 2.0)
+    monkeypatch.setattr(silence, "TRY_S", 1.0)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    monkeypatch.setattr(fetching, "_AGAIN_S", 0.0)
 
 
 def bring(
@@ -174,7 +176,7 @@ def test_a_line_that_breaks_is_tried_again(make_hub: Make, root: Path, faults: l
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault("stall", after=10), "stopped sending"),
+        (Fault("stall", after=10), "keeps the file, has sent nothing for 2 s"),
         (Fault("cut", after=10), "broke"),
         (Fault("short", after=1000), "1000 bytes of 300000 came"),
         (Fault("wrong"), "its hash is another"),
@@ -192,6 +194,43 @@ def test_what_may_pass_is_left_to_another_try(
     running.hub.faults.clear()
     bring(running, root)
     assert lying(root) == tiny_model().files
+
+
+def test_silence_is_counted_in_seconds_over_all_tries(make_hub: Make, root: Path) -> None:
+    """However often huggingface_hub would ask again: a listing it waits for without an end."""
+    running = make_hub()
+    running.hub.faults[TREE] = deque([Fault("stall")] * 10)
+    failed = failing(running, root)
+    assert failed.failure is FailureClass.ENVIRONMENT
+    assert str(failed) == f"{running.url} has sent nothing for 2 s."
+    assert running.hub.trees == 2
+    running.hub.faults = {WEIGHTS: deque([Fault("stall", after=1000), *[Fault("stall")] * 10])}
+    failing(running, root)
+    # Two tries of a second; the first began when the last byte had come.
+    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0, 1000]
+
+
+def test_a_line_that_breaks_all_the_time_and_gets_on_is_not_given_up(
+    make_hub: Make, root: Path
+) -> None:
+    large = tiny_model(600_000)
+    running = make_hub(**{"tiny-model": large})
+    running.hub.faults[WEIGHTS] = deque([Fault("cut", after=70_000)] * 8)
+    running.hub.faults["tiny.gguf"] = deque([Fault("cut", after=1)] * 5)
+    bring(running, root)
+    assert lying(root) == large.files
+    # No byte came twice.
+    assert running.hub.sent() == {path: len(data) for path, data in large.files.items()}
+
+
+def test_a_line_that_is_slow_is_not_given_up(make_hub: Make, root: Path) -> None:
+    running = make_hub()
+    pieces = 5
+    assert (pieces - 1) * PAUSE_S > silence.SILENT_S > 2 * PAUSE_S
+    running.hub.faults[WEIGHTS] = deque([Fault("slow", after=300_000 // pieces)])
+    bring(running, root)
+    assert lying(root) == tiny_model().files
+    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0]
 
 
 def test_a_hub_that_is_away_is_told(make_hub: Make, root: Path) -> None:
