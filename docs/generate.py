@@ -80,6 +80,7 @@ _QUANTITIES: Final[Mapping[Any, str]] = {
     units.seconds: "duration",
     units.per_second: "rate",
     units.size_bytes: "size",
+    units.bytes_per_second: "bytes per second",
 }
 _WORDS: Final[Mapping[Any, str]] = {
     str: "text",
