@@ -27,6 +27,10 @@ PAUSE_S = 0.6
 GOOD_TOKEN = "hf_good"  # noqa: S105 - of this server only
 STRANGER_TOKEN = "hf_stranger"  # noqa: S105
 TINY = "tiny-org/tiny-model"
+OPEN_1B = "tiny-org/open-1B"
+GATED_1B = "tiny-org/gated-1B"
+ABSENT_1B = "tiny-org/absent-1B"
+"""Names that tell a size: simulated servers serve such. The last is not there."""
 _PAGE = 2
 
 
@@ -55,6 +59,10 @@ class Repo:
     lfs: frozenset[str] = frozenset()
     gated: bool = False
     private: bool = False
+
+    def sizes(self) -> dict[str, int]:
+        """Give the bytes that a download is sent, by file; what is empty is not asked for."""
+        return {path: len(data) for path, data in self.files.items() if data}
 
 
 @dataclass
@@ -301,8 +309,9 @@ def serve(hub: Hub, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0) -
 
 
 if __name__ == "__main__":
-    gated = Repo(tiny_model().files, tiny_model().lfs, gated=True)
-    everything = Hub({TINY: tiny_model(), "tiny-org/gated": gated})
+    tiny = tiny_model()
+    gated = Repo(tiny.files, tiny.lfs, gated=True)
+    everything = Hub({TINY: tiny, OPEN_1B: tiny, "tiny-org/gated": gated, GATED_1B: gated})
     serve(everything, "0.0.0.0", int(sys.argv[1]), int(sys.argv[2]))  # noqa: S104 - a pod's own
     while True:
         time.sleep(60)

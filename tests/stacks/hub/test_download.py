@@ -97,7 +97,7 @@ def test_all_files_come_once(make_hub: Make, root: Path) -> None:
     assert told.Progress.last("\n".join(said)) is not None
     running.stop()  # a model that is there needs no Hub
     assert bring(running, root) == told.Done(len(files), total, 0)
-    assert running.hub.sent() == {path: len(data) for path, data in files.items()}
+    assert running.hub.sent() == tiny_model().sizes()
 
 
 def test_patterns_choose_and_have_a_folder_of_their_own(make_hub: Make, root: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_line_that_breaks_all_the_time_and_gets_on_is_not_given_up(
     bring(running, root)
     assert lying(root) == large.files
     # No byte came twice.
-    assert running.hub.sent() == {path: len(data) for path, data in large.files.items()}
+    assert running.hub.sent() == large.sizes()
 
 
 def test_a_line_that_is_slow_is_not_given_up(make_hub: Make, root: Path) -> None:
