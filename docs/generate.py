@@ -177,7 +177,14 @@ def default_in_words(field: FieldInfo, takes: str) -> str:
         return f"`{str(value).lower()}`"
     if value in ((), {}):
         return "empty"
-    return f"`{value:g}s`" if takes.startswith("duration") else f"`{value}`"
+    return f"`{_written(value, takes)}`"
+
+
+def _written(value: Any, takes: str) -> str:
+    """Write a value as people would in a file."""
+    if takes.startswith("bytes per second"):
+        return f"{value / 1e6:g}MB/s"
+    return f"{value:g}s" if takes.startswith("duration") else str(value)
 
 
 def _place(item: tuple[str, FieldInfo]) -> tuple[bool, bool]:
