@@ -48,7 +48,7 @@ class Counting(httpx.Client):
 
 
 class _Heard(httpx.SyncByteStream):
-    """What comes of an answer; each byte ends the silence."""
+    """What comes of an answer, counted."""
 
     def __init__(self, response: httpx.Response, counts: Waiting) -> None:
         assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101 - not awaited
@@ -67,7 +67,7 @@ class _Heard(httpx.SyncByteStream):
                 raise
             if part is None:
                 return
-            self._counts.waited_s = 0.0
+            self._counts.heard(len(part))
             yield part
 
     def close(self) -> None:

@@ -25,10 +25,8 @@ from llmatrix.stacks.hub.wanted import File
 
 PARTIAL: Final = ".llmatrix-partial"
 """Folder, in that of the model, of files that are not whole yet."""
-_GETS_ON: Final = 64 * 1024
-"""Bytes; a try that brought fewer before the line broke was fruitless."""
 _FRUITLESS: Final = 5
-"""So many of them in a row are gone on after."""
+"""So many tries in a row are gone on after that brought less than ``silence.GETS_ON``."""
 _AGAIN_S: Final = 1.0
 _READ_AT_ONCE: Final = 4 * 1024 * 1024
 
@@ -112,6 +110,7 @@ class _Sink:
     def write(self, data: bytes) -> None:
         assert self.out is not None  # noqa: S101 - entered
         self.out.write(data)
+        self.out.flush()  # a process that is killed loses nothing of it
         self.held += len(data)
         self.count(len(data))
 
@@ -134,7 +133,7 @@ def _fetch(file: File, source: Source, sink: _Sink, stop: threading.Event) -> No
             try:
                 _ask(file, source, sink)
             except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError):
-                fruitless = 0 if sink.held - before >= _GETS_ON else fruitless + 1
+                fruitless = 0 if sink.held - before >= silence.GETS_ON else fruitless + 1
                 if fruitless > _FRUITLESS:
                     raise
                 stop.wait(_AGAIN_S)

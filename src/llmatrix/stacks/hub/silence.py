@@ -1,9 +1,9 @@
 """How long a Hub may be silent: seconds without a byte, whatever is asked of it and how often.
 
 huggingface_hub counts tries, and for a list of files it waits without an end. Here the seconds of
-waiting are counted, over all tries and redirects of a thread, since the last byte came: a line that
-is slow is never given up, and one that is dead is told soon. What is slept between two tries does
-not count: the Hub may have asked for it.
+waiting in vain are counted, over all tries and redirects of a thread, until it gets on: a line that
+is slow is never given up, and one that is dead is told soon, also where each try brings a little
+before it stalls. What is slept between two tries does not count: the Hub may have asked for it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import Final
 from llmatrix.errors import Stopped
 
 SILENT_S: Final = 20.0
-"""Seconds without a byte after which it is told."""
+"""Seconds of waiting in vain after which it is told."""
 TRY_S: Final = 10.0
 """Of them, on one connection: another may be answered."""
+GETS_ON: Final = 64 * 1024
+"""Bytes that must come before earlier waiting is forgotten."""
 _LEAST_S: Final = 0.1
 
 
@@ -45,11 +47,13 @@ class Waiting:
 
     Attributes:
         stop: ends it when it is set.
-        waited_s: since the last byte, without what it slept.
+        waited_s: in vain, without what it slept.
+        came: bytes since.
     """
 
     stop: threading.Event
     waited_s: float = 0.0
+    came: int = 0
 
     def allowed_s(self) -> float:
         """Give the seconds that the next wait may take.
@@ -67,9 +71,15 @@ class Waiting:
         Raises:
             Silent: it was one too many.
         """
-        self.waited_s += seconds
+        self.waited_s, self.came = self.waited_s + seconds, 0
         if self.waited_s + _LEAST_S > SILENT_S:
             raise Silent(host, self.waited_s, connected=connected)
+
+    def heard(self, count: int) -> None:
+        """Count bytes that came."""
+        self.came += count
+        if self.came >= GETS_ON:
+            self.waited_s = 0.0
 
 
 _threads = threading.local()
