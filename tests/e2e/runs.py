@@ -44,6 +44,27 @@ _GO = (
 """Kinds of which nothing of ours may outlive a run."""
 
 
+_OURS = {labels.MANAGED_BY: labels.OURS}
+
+
+def nothing_left(cluster: Cluster, home: str, *kept: str) -> None:
+    """Fail if a run has left anything in its home namespace, or a site elsewhere.
+
+    Args:
+        cluster: as its administrator sees it.
+        home: the namespace.
+        kept: components of which objects outlive a run, until they expire.
+    """
+    assert [site.name for site in find_sites(cluster, home, {}).sites] == []
+    left = [
+        f"{kind.name} {each['metadata']['name']}"
+        for kind in _GO
+        for each in cluster.find(kind, home, _OURS)
+        if each["metadata"]["labels"].get(labels.COMPONENT) not in kept
+    ]
+    assert left == []
+
+
 @dataclass
 class Field:
     """An experiment in a namespace of its own, run as a user runs it.
@@ -106,21 +127,9 @@ class Field:
         return [json.loads(path.read_bytes()) for path in found]
 
     def nothing_left(self, *kept: str) -> None:
-        """Fail if anything of ours stands but the account of the steps, and what is kept.
-
-        Args:
-            kept: components of which claims outlive a run, until they expire.
-        """
-        assert [site.name for site in find_sites(self.cluster, self.home, {}).sites] == []
-        ours = {labels.MANAGED_BY: labels.OURS}
-        left = [
-            f"{kind.name} {each['metadata']['name']}"
-            for kind in _GO
-            for each in self.cluster.find(kind, self.home, ours)
-            if each["metadata"]["labels"].get(labels.COMPONENT) not in kept
-        ]
-        assert left == []
-        accounts = self.cluster.find(SERVICE_ACCOUNT, self.home, ours)
+        """Fail if anything of ours stands but the account of the steps, and what is kept."""
+        nothing_left(self.cluster, self.home, *kept)
+        accounts = self.cluster.find(SERVICE_ACCOUNT, self.home, _OURS)
         assert [each["metadata"]["name"] for each in accounts] == ["llmatrix"]
 
     def states(self) -> list[tuple[Object, TrialState]]:
