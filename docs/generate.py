@@ -81,6 +81,7 @@ _QUANTITIES: Final[Mapping[Any, str]] = {
     units.seconds: "duration",
     units.per_second: "rate",
     units.size_bytes: "size",
+    units.bytes_per_second: "bytes per second",
 }
 _WORDS: Final[Mapping[Any, str]] = {
     str: "text",
@@ -180,7 +181,14 @@ def default_in_words(field: FieldInfo, takes: str) -> str:
         return f"`{str(value).lower()}`"
     if value in ((), {}):
         return "empty"
-    return f"`{value:g}s`" if takes.startswith("duration") else f"`{value}`"
+    return f"`{_written(value, takes)}`"
+
+
+def _written(value: Any, takes: str) -> str:
+    """Write a value as people would in a file."""
+    if takes.startswith("bytes per second"):
+        return f"{value / 1e6:g}MB/s"
+    return f"{value:g}s" if takes.startswith("duration") else str(value)
 
 
 def _place(item: tuple[str, FieldInfo]) -> tuple[bool, bool]:

@@ -39,6 +39,7 @@ RENDERED = {
 }
 """Folder beside the examples, and the words after ``llmatrix tekton render``."""
 ALSO = {
+    "llm-d/model-download.yaml": 18,
     "llm-d/prefill-decode.yaml": 81,
     "llm-d/prefix-caching.yaml": 54,
     "llm-d/tensor-parallel.yaml": 36,

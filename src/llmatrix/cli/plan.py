@@ -107,9 +107,27 @@ def summary(plan: Plan) -> list[str]:
         f"time: about {duration(estimate.seconds)}; "
         f"accelerator-hours: {estimate.accelerator_hours:,.2f}",
     ]
+    lines += downloads(plan)
     if estimate.cost is not None:
         lines.append(f"cost: about {estimate.cost:,.2f}")
     return [*lines, *left_out(plan)]
+
+
+def downloads(plan: Plan) -> list[str]:
+    """Tell what of the time is for models from the Hub, and what is not in it."""
+    estimate, rate = plan.estimate, plan.experiment.run.cluster.download_rate
+    lines = []
+    if estimate.download_s:
+        lines.append(
+            f"of it for models from the Hub: about {duration(estimate.download_s)} at "
+            f"{rate / 1e6:,.0f} MB/s (run.cluster.download_rate)"
+        )
+    if estimate.uncounted:
+        lines.append(
+            f"the download of {', '.join(estimate.uncounted)} is not in it: stack.model.size says "
+            f"how much that is"
+        )
+    return lines
 
 
 def _ordered(plan: Plan) -> Iterator[tuple[int, int, Trial]]:
@@ -132,6 +150,8 @@ def _print_json(plan: Plan) -> None:
         "deployments": estimate.deployments,
         "transitions": {step.value: count for step, count in estimate.transitions.items()},
         "seconds": round(estimate.seconds, 3),
+        "download_seconds": round(estimate.download_s, 3),
+        "downloads_not_counted": list(estimate.uncounted),
         "accelerator_hours": round(estimate.accelerator_hours, 6),
         "cost": estimate.cost,
         "left_out": [{"levels": dict(each.levels), "why": each.why} for each in plan.left_out],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from llmatrix.errors import Place, Problem, SpecError, UserError
 from llmatrix.plan.controls import interleave
 from llmatrix.plan.digest import canonical, digest
+from llmatrix.plan.downloads import Downloads, LaneDownloads
 from llmatrix.plan.estimate import (
     ASSUMED_STEP_S,
     Estimate,
@@ -24,8 +25,9 @@ from llmatrix.plan.step import Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
 from llmatrix.plan.variants import Finish, as_it_is
-from llmatrix.spec.experiment import Experiment, Replicates, Treatment
+from llmatrix.spec.experiment import Experiment, Model, Replicates, Treatment
 from llmatrix.spec.load import Loaded
+from llmatrix.spec.stacks import Stack
 
 Versions = Callable[[str, str], Mapping[str, str]]
 """Kind of stack and name of harness to the versions of what measures."""
@@ -57,10 +59,10 @@ class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
     ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
-    it does not tell is assumed. ``finish`` makes a stack whole where validation alone does not:
-    it puts what a chart renders to in the chart's place. Treatments that surely do not fit where
-    they would be served are left out, and told as ``left_out``; ``unjudged`` says of what nobody
-    can tell.
+    it does not tell is assumed, downloads by the sizes in the file. ``finish`` makes a stack whole
+    where validation alone does not: it puts what a chart renders to in its place. Treatments
+    that surely do not fit where they would be served are left out, and told as ``left_out``;
+    ``unjudged`` says of what nobody can tell.
 
     A trial's number counts replicates within treatments within repetitions of deployments; those
     of control trials come after all of these.
@@ -86,6 +88,7 @@ class Plan:
         self._combinations: list[Combination] = []
         self._resolved: list[Resolved] = []
         self._deployments: dict[Resolved, Deployment] = {}
+        self._downloads = Downloads(self.experiment.run)
         self._fitting = Fitting(self._resolver)
         self._left_out: list[tuple[Combination, str]] = []
         self._collect(only or {})
@@ -101,7 +104,9 @@ class Plan:
         self.lanes = tuple(Lane(tuple(each)) for each in packed)
         self.lane_estimates = [self._estimate(lane) for lane in self.lanes]
         self.estimate: Estimate = total(
-            self.lane_estimates, self.experiment.run.price_per_accelerator_hour
+            self.lane_estimates,
+            self.experiment.run.price_per_accelerator_hour,
+            self._downloads.uncounted,
         )
 
     @property
@@ -309,20 +314,29 @@ class Plan:
         sums = LaneEstimate()
         fresh = self.experiment.run.isolation == "fresh"
         standing: Deployment | None = None
+        lane_downloads = LaneDownloads(sums, fresh=fresh)
         for number in lane.numbers():
             workload = self._resolved[self._treatment_of(number)][2]
             wanted = self._deployment_of(number)
             seconds = self._resolver.workload_s[workload]
             if fresh or wanted is not standing:
-                for step in transition(None if fresh else standing, wanted):
+                steps = transition(None if fresh else standing, wanted)
+                for step in steps:
                     sums.transitions[step] = sums.transitions.get(step, 0) + 1
                     seconds += self._step_s[wanted.kind].get(step, 0.0)
+                if Step.MODEL in steps and Step.MODEL not in self._step_s[wanted.kind]:
+                    download = self._downloads.of(*self._model_and_stack(number))
+                    lane_downloads.add(download, wanted, others=standing is not None)
             standing = wanted
             sums.trials += 1
             sums.seconds += seconds
             sums.window_s += self._resolver.window_s[workload]
             sums.accelerator_s += seconds * wanted.accelerators
         return sums
+
+    def _model_and_stack(self, number: int) -> tuple[Model, Stack]:
+        resolved = self._resolved[self._treatment_of(number)]
+        return self._resolver.model(resolved), self._resolver.stack(resolved)
 
 
 def _replicates(experiment: Experiment) -> Replicates:
