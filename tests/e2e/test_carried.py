@@ -53,7 +53,7 @@ def files(words: list[str], tmp_path: Path) -> None:
         for n in range(2000)
     ]
     (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    lines = "".join(f"{n / 10:.1f},{20 + n % 40},{1 + n % 5}\n" for n in range(3000))
+    lines = "".join(f"{n / 10:.1f},{20 + n % 40},{1 + n % 5}\n" for n in range(5000))
     (tmp_path / "trace.csv").write_text(f"timestamp,input_length,output_length\n{lines}")
     for name in ("prompts.jsonl", "trace.csv"):
         assert (tmp_path / name).stat().st_size > 2 * 16 * 1024
