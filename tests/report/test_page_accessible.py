@@ -150,9 +150,7 @@ def test_on_paper_it_is_light_whole_and_without_buttons(
     assert base64.b64decode(printed["data"]).startswith(b"%PDF-")
 
 
-def test_on_a_phone_nothing_is_cut(
-    tab: Any, page: Callable[..., None]
-) -> None:
+def test_on_a_phone_nothing_is_cut(tab: Any, page: Callable[..., None]) -> None:
     phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     tab.ask("Emulation.setDeviceMetricsOverride", **phone)
     page(requests=20)
