@@ -43,6 +43,7 @@ ALSO = {
     "llm-d/prefill-decode.yaml": 81,
     "llm-d/prefix-caching.yaml": 54,
     "llm-d/tensor-parallel.yaml": 36,
+    "prefill-decode.yaml": 12,
     "vllm/plain.yaml": 48,
 }
 """Examples that are rendered as those are, with no files beside them, and the trials of each."""

@@ -48,8 +48,9 @@ class Cluster(Section):
     """Class of the claims that are made; default: the cluster's."""
     download_rate: ByteRate = 100e6
     """How fast models are thought to come from the Hub, for the plan's times: `100MB/s`."""
-    harness_cpu: Annotated[str, Field(pattern=QUANTITY)] = "100m"
-    """CPU that the pod of a trial asks for; the load generator runs there."""
+    harness_cpu: Annotated[str, Field(pattern=QUANTITY)] | None = None
+    """CPU that the pod of a trial asks for, the load generator's; default: `100m`, and `10m` with
+    `isolation: fresh`, where all pods of a matrix stand, and most of them wait for their turn."""
     harness_memory: Annotated[str, Field(pattern=QUANTITY)] = "256Mi"
     """Memory that the pod of a trial asks for."""
     expires: PositiveDuration = 86400.0

@@ -38,6 +38,11 @@ class Claim:
     shared: bool
 
 
+_MEASURING_CPU: Final = "100m"
+_WAITING_CPU: Final = "10m"
+"""Or the pods that wait would hold the room that the stack of the one whose turn it is needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How an experiment runs on a cluster.
@@ -126,7 +131,7 @@ def resolved(
         env=cluster.env,
         store=experiment.results.store if claim is None else RESULTS,
         claim=claim,
-        cpu=cluster.harness_cpu,
+        cpu=cluster.harness_cpu or (_WAITING_CPU if run.isolation == "fresh" else _MEASURING_CPU),
         memory=cluster.harness_memory,
         queue=run.queue,
         retries=run.retries,
