@@ -28,7 +28,22 @@ from llmatrix.results.trial_row import (
 from llmatrix.results.trials_table import trials_table
 
 WHOLE: dict[str, Any] = orjson.loads((Path(__file__).parent / "data/record-v1.json").read_bytes())
-OTHERS: list[Any] = (None, True, 3, 1.5, -0.0, 1e300, "", "3", "pass", [], [1], {}, {"a": None}, {"a": "b"})
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    3,
+    1.5,
+    -0.0,
+    1e300,
+    "",
+    "3",
+    "pass",
+    [],
+    [1],
+    {},
+    {"a": None},
+    {"a": "b"},
+)
 """What is put in the place of every value: of each type of JSON, and near misses."""
 
 
