@@ -35,6 +35,7 @@ from llmatrix.spec import (
     charts,
     cluster,
     experiment,
+    injected,
     llmd,
     llmd_capacity,
     llmd_model,
@@ -68,7 +69,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 SECTIONS: Final[Mapping[str, type[base.Section]]] = {
     model.__name__: model
     for module in (
-        *(experiment, cluster, stack_parts, stacks),
+        *(experiment, cluster, stack_parts, stacks, injected),
         *(llmd, llmd_capacity, llmd_model, loads, workloads),
     )
     for model in vars(module).values()
@@ -80,6 +81,7 @@ _QUANTITIES: Final[Mapping[Any, str]] = {
     units.seconds: "duration",
     units.per_second: "rate",
     units.size_bytes: "size",
+    units.bytes_per_second: "bytes per second",
 }
 _WORDS: Final[Mapping[Any, str]] = {
     str: "text",
@@ -95,6 +97,8 @@ _WORDS: Final[Mapping[Any, str]] = {
 _BELOW: Final[Mapping[str, str]] = {
     "SimulatedEngine": "[section](#stackengine)",
     "Router": "[section](#stackrouter)",
+    "SimulatedPrefill": "[section](#stackprefill)",
+    **dict.fromkeys(("Slow", "Stall", "Crash"), "[fault](#stackfaults)"),
     "Chart": "[chart](#chart)",
     "LlmdGateway": "[section](#stackgateway-of-llm-d)",
     "Proxy": "[section](#stackgatewayproxy)",
@@ -113,6 +117,7 @@ _BELOW: Final[Mapping[str, str]] = {
     "Cluster": "[section](#runcluster)",
     "SecretKey": "[key of a secret](#runcluster)",
     "Budget": "[section](#runbudget)",
+    "Control": "[section](#runcontrol)",
     "Results": "[section](#results)",
     "OpenLoop": "[open loop](#workloadload)",
     "RampedLoop": "[ramped open loop](#workloadload)",
@@ -176,7 +181,14 @@ def default_in_words(field: FieldInfo, takes: str) -> str:
         return f"`{str(value).lower()}`"
     if value in ((), {}):
         return "empty"
-    return f"`{value:g}s`" if takes.startswith("duration") else f"`{value}`"
+    return f"`{_written(value, takes)}`"
+
+
+def _written(value: Any, takes: str) -> str:
+    """Write a value as people would in a file."""
+    if takes.startswith("bytes per second"):
+        return f"{value / 1e6:g}MB/s"
+    return f"{value:g}s" if takes.startswith("duration") else str(value)
 
 
 def _place(item: tuple[str, FieldInfo]) -> tuple[bool, bool]:
@@ -417,10 +429,10 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "rights on a site, llm-d-token": lambda: rights(
         site_rights.MORE_ON_SITE[site_rights.TOKEN_KIND]
     ),
-    "rights at home, llm-d": lambda: rights(site_rights.MORE_AT_HOME["llm-d"]),
+    "rights at home, carried": lambda: rights(roles.OF_CARRIED),
     "rights in the cluster": lambda: rights(site_rights.OF_NAMESPACES),
     "rights of people": lambda: rights(submitter.AT_HOME),
-    "rights of people, llm-d": lambda: rights(submitter.MORE_AT_HOME["llm-d"]),
+    "rights of people, carried": lambda: rights(submitter.TO_CARRY),
     "rights of people in the cluster": lambda: rights(submitter.OF_SITES),
 }
 """What makes each generated part."""

@@ -18,7 +18,7 @@ from typing import Any
 import pyte
 import pytest
 
-from llmatrix.cli.ended_table import FIGURES, layout
+from llmatrix.cli.ended_table import FIGURES, chosen, layout
 from llmatrix.stacks.local_site import sites
 
 Place = Any  # the fixture of conftest.py, which is no module that a test may import
@@ -191,6 +191,45 @@ def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
     assert len(re.findall(rf"^{stamp} begins: output_len=[45]$", said.err, re.MULTILINE)) == 2
     ended = re.findall(rf"^{stamp} ([12])/2 .*; about \d+ s left$", said.err, re.MULTILINE)
     assert ended == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_whole_answers_are_told_by_what_they_have(place: Place) -> None:
+    """They have no first token and no gaps, so those figures are not printed as dashes."""
+    workload = {
+        "kind": "random",
+        "question_len": 8,
+        "output_len": 4,
+        "load": {"rate": 20},
+        "warmup": 0,
+        "duration": "1s",
+        "stream": False,
+    }
+    said = place.finish("run", place.write(workload=workload, matrix=None))
+    assert said.code == 0
+    (ended,) = re.findall(r" 1/1 (?:in)?valid\b.*", said.err)
+    assert re.search(
+        r": E2E p50 [\d.,]+ ms, output [\d.,]+ tok/s, requests [\d.,]+ req/s, cached 0.00;", ended
+    )
+    assert "TTFT" not in ended
+    assert "–" not in ended
+
+
+def test_the_table_has_a_column_for_what_some_trial_has(
+    synthetic: Any, record_of: Callable[..., Any], failure_of: Callable[..., Any]
+) -> None:
+    shape = synthetic()
+    streamed = record_of(shape, 0, {}, 0)
+    gone = dict.fromkeys((*streamed.metrics, "ttft_ms_p50", "itl_ms_p50"))
+    whole = record_of(shape, 0, {}, 0, metrics=gone | {"e2e_ms_p50": 12.5, "requests_per_s": 3.0})
+    failed = failure_of(shape, {}, 0)
+
+    def headings(*results: Any) -> list[str]:
+        return [heading for heading, _, _ in chosen(results)]
+
+    assert headings(whole) == ["E2E p50", "output", "requests", "cached"]
+    assert headings(whole, streamed) == ["TTFT p50", "output", "ITL p50", "cached"]
+    assert headings(failed) == ["TTFT p50", "output", "ITL p50", "cached"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])

@@ -102,6 +102,25 @@ def test_plan_tells_treatments_deployments_order_and_cost(place: Place) -> None:
     assert not (place.folder / "state").exists()
 
 
+def test_plan_tells_what_of_the_time_is_for_downloads_and_what_is_not_in_it(place: Place) -> None:
+    files = {"source": "huggingface", "revision": "5f" * 20}
+    stack = {"kind": "llm-d", "gateway": {"mode": "none"}, "server": {"simulated": True}}
+    sized = place.write(stack={**stack, "model": files | {"size": "30G"}}, run={"engine": "tekton"})
+    assert (
+        "of it for models from the Hub: about 5 min 00 s at 100 MB/s (run.cluster.download_rate)"
+        in " ".join(place("plan", sized).out.split())
+    )
+    rate = ("--set", "run.cluster.download_rate=1GB/s")
+    assert json.loads(place("plan", sized, "--json", *rate).out)["download_seconds"] == 30
+    unsized = place.write(stack={**stack, "model": files}, run={"engine": "tekton"})
+    assert (
+        "the download of Qwen/Qwen3-0.6B is not in it: stack.model.size says how much that is"
+        in " ".join(place("plan", unsized).out.split())
+    )
+    told = json.loads(place("plan", unsized, "--json").out)
+    assert (told["download_seconds"], told["downloads_not_counted"]) == (0, ["Qwen/Qwen3-0.6B"])
+
+
 def test_the_plan_as_json_is_whole_and_the_same_each_time(place: Place) -> None:
     file = place.write(matrix=MATRIX, replicates=2, run={"parallelism": 2, "seed": 5})
     said = place("plan", file, "--json")

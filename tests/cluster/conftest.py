@@ -30,6 +30,7 @@ class Asked:
     path: str
     params: dict[str, str]
     body: Any
+    accept: str = ""
 
 
 @dataclass
@@ -56,7 +57,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts, size = urlsplit(self.path), int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size)) if size else None
         params = dict(parse_qsl(parts.query))
-        self.script.asked.append(Asked(self.command, parts.path, params, body))
+        accept = self.headers.get("Accept", "")
+        self.script.asked.append(Asked(self.command, parts.path, params, body, accept))
         verb = "WATCH" if "watch" in params else self.command
         planned = self.script.answers.get(f"{verb} {parts.path}", [(404, {"message": "nothing"})])
         one = planned.pop(0) if len(planned) > 1 else planned[0]

@@ -77,6 +77,15 @@ def test_all_pages_are_read(api: Cluster, script: Script) -> None:
     assert all(each.params["labelSelector"] == "app=x" for each in script.asked)
 
 
+def test_metadata_of_all_is_asked_for_without_what_they_hold(api: Cluster, script: Script) -> None:
+    one = {"kind": "PartialObjectMetadata", "metadata": {"name": "a"}}
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [one]}
+    script.answers[f"GET {ALL}"] = [(200, listed)]
+    (found,) = api.find_metadata(CONFIG_MAP, "n", {"app": "x"})
+    assert (found["kind"], found["metadata"]["name"]) == ("ConfigMap", "a")
+    assert "PartialObjectMetadataList" in script.asked[0].accept
+
+
 def test_only_that_very_object_is_deleted(api: Cluster, script: Script) -> None:
     conflict = {"reason": "Conflict", "message": "the UID in the precondition differs"}
     script.answers[f"DELETE {ONE}"] = [(409, conflict)]

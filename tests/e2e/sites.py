@@ -9,7 +9,8 @@ import dataclasses
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,10 +18,31 @@ from typing import Any, ClassVar
 import orjson
 import pytest
 
+from llmatrix.cli.prepare import versions
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, POD, Object
+from llmatrix.cluster.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    POD,
+    ROLE,
+    ROLE_BINDING,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+    Object,
+)
+from llmatrix.harness.registry import harness
+from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
+from llmatrix.results.folder import FolderStore
+from llmatrix.results.record import Outcome, Record
+from llmatrix.spec.load import load
+from llmatrix.stacks import registry
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.protocol import Stack
 from llmatrix.stacks.site_address import SiteAddress
@@ -32,9 +54,16 @@ from llmatrix.stacks.site_rights import (
     in_cluster,
     role_of,
 )
+from llmatrix.steps.converge import converge
+from llmatrix.steps.run import TrialRun
 from stacks.conformance import Rig
 
 ACCOUNT = "steps"
+OF_SITES = (
+    *(CONFIG_MAP, DEPLOYMENT, JOB, POD, ROLE, ROLE_BINDING, SECRET, SERVICE, SERVICE_ACCOUNT),
+    STATEFUL_SET,
+)
+"""Kinds of what stands on a site."""
 ENFORCED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -251,3 +280,73 @@ def apart(
     """A site with a namespace of its own."""
     rights(True)
     return make_site(True)
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Callable[[dict[str, Any]], Plan]:
+    """Write an experiment down and plan it."""
+
+    def plan(document: dict[str, Any]) -> Plan:
+        file = tmp_path / "e.yaml"
+        file.write_bytes(orjson.dumps(document))
+        return Plan(load(file), versions)
+
+    return plan
+
+
+@pytest.fixture
+def carry(tmp_path: Path) -> Callable[..., list[Record]]:
+    """Carry the trials of a plan of one lane through the steps on a site; each must be measured.
+
+    ``carry(plan, site, after)``; ``after`` is called when a trial has ended.
+    """
+    store = FolderStore(tmp_path / "records")
+
+    def through(
+        plan: Plan, site: KubernetesSite, after: Callable[[], object] = lambda: None
+    ) -> list[Record]:
+        (lane,) = plan.lanes
+        records = []
+        for trial in map(plan.trial, lane.numbers()):
+            run = TrialRun(
+                trial=trial,
+                site=site,
+                stack=registry.stack(trial.treatment.stack.kind, on="kubernetes"),
+                harness=harness(trial.treatment.workload.harness),
+                store=store,
+                stop=nobody_stops(),
+                tell=lambda _: None,
+                closes=False,
+            )
+            record = converge(run, retries=0)
+            assert isinstance(record, Record), record
+            records.append(record)
+            after()
+        return records
+
+    return through
+
+
+def applied(records: Sequence[Record]) -> Counter[Step]:
+    """Count how often each step was applied."""
+    outcomes = (each for record in records for each in record.steps)
+    return Counter(each.step for each in outcomes if each.outcome is Outcome.APPLIED)
+
+
+def judged(record: Record | dict[str, Any], *names: str) -> None:
+    """Fail unless a record has requests that were answered, and passes these checks."""
+    found = record.model_dump(mode="json") if isinstance(record, Record) else record
+    assert (found["metrics"]["requests_completed"] or 0) > 20
+    checks = {each["name"]: each for each in found["checks"]}
+    for name in names:
+        assert checks[name]["verdict"] == "pass", checks[name]
+
+
+def removed(stack: Stack, site: KubernetesSite, admin: Cluster) -> None:
+    """Remove a site; nothing with its label may be left of what such stacks make."""
+    assert stack.remove(site) == []
+    assert not site.stands()
+    here = {labels.SITE: site.address.name}
+    for kind in OF_SITES:
+        left = [each["metadata"]["name"] for each in admin.find(kind, site.namespace, here)]
+        assert left == [], kind.name

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from llmatrix.cluster import api, labels
-from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD, TASK, TASK_RUN
+from e2e.runs import nothing_left
+from llmatrix.cluster import api
 from llmatrix.engines.tekton.sites import find_sites
 from llmatrix.results.folder import FolderStore
 
@@ -56,8 +56,4 @@ def lab(
 
         lab.standing = standing
         yield lab
-        assert standing() == []
-        ours = {labels.MANAGED_BY: labels.OURS}
-        kinds = (PIPELINE_RUN, TASK_RUN, TASK, POD, PERSISTENT_VOLUME_CLAIM)
-        left = {kind.name: cluster.find(kind, home.name, ours) for kind in kinds}
-        assert {kind: len(each) for kind, each in left.items() if each} == {}
+        nothing_left(cluster, home.name)

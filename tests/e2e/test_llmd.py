@@ -5,9 +5,7 @@ The steps are driven from this process, by an account that has exactly the right
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,56 +17,57 @@ from e2e.sites import (
     account,
     admin,
     apart,
+    applied,
+    carry,
     home,
+    judged,
     make_site,
     nobody_stops,
+    planned,
+    removed,
     rights,
     role,
     shared,
 )
-from llmatrix.cli.prepare import versions
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import POD, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
+from llmatrix.cluster.kinds import POD
 from llmatrix.errors import FailureClass, StepFailure
-from llmatrix.harness.registry import harness
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
-from llmatrix.results.folder import FolderStore
-from llmatrix.results.record import Outcome, Record
-from llmatrix.spec.load import load
-from llmatrix.stacks import registry
+from llmatrix.results.record import Record
 from llmatrix.stacks.http import ask
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd.stack import Llmd
-from llmatrix.steps.converge import converge as carry
-from llmatrix.steps.run import TrialRun
 from stacks.conformance import converge, make_trial
 from tools.devcluster import extras
 from tools.devcluster.layout import layout
 
-__all__ = ["account", "admin", "apart", "home", "make_site", "rights", "role", "shared"]
+__all__ = [
+    "account", "admin", "apart", "carry", "home", "make_site", "planned", "rights", "role",
+    "shared",
+]  # fmt: skip
 STACKS = ("llm-d",)
 """Whose rights the account of the steps has here."""
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-EXPERIMENT = """\
-name: pickers
-model: {name: tiny-1B, tokenizer: words}
-workload:
-  kind: shared-prefix
-  groups: 4
-  prefix_len: 256
-  question_len: 16
-  output_len: 8
-  prompt: text
-  load: {rate: 10}
-  warmup: 0s
-  duration: 4s
-matrix:
-  stack.router.config: [prefix.yaml, queue.yaml]
-run: {engine: tekton, retries: 0}
-"""
+EXPERIMENT: dict[str, Any] = {
+    "name": "pickers",
+    "model": {"name": "tiny-1B", "tokenizer": "words"},
+    "workload": {
+        "kind": "shared-prefix",
+        "groups": 4,
+        "prefix_len": 256,
+        "question_len": 16,
+        "output_len": 8,
+        "prompt": "text",
+        "load": {"rate": 10},
+        "warmup": "0s",
+        "duration": "4s",
+    },
+    "run": {"engine": "tekton", "retries": 0},
+}
+PICKERS = {"stack.router.config": [str(EXAMPLES / f"router/{n}.yaml") for n in ("prefix", "queue")]}
 
 
 @pytest.fixture
@@ -107,60 +106,41 @@ def pods(site: KubernetesSite, admin: Cluster) -> dict[str, set[str]]:
 
 
 def test_a_level_of_the_picker_restarts_the_picker_only(
-    section: Callable[..., Any], apart: KubernetesSite, admin: Cluster, tmp_path: Path
+    section: Callable[..., Any],
+    apart: KubernetesSite,
+    admin: Cluster,
+    planned: Callable[..., Plan],
+    carry: Callable[..., list[Record]],
 ) -> None:
-    for name in ("prefix", "queue"):
-        (tmp_path / f"{name}.yaml").write_text((EXAMPLES / f"router/{name}.yaml").read_text())
     described = section()
     del described["router"]["config"]
-    file = tmp_path / "e.yaml"
-    file.write_text(f"{EXPERIMENT}stack: {json.dumps(described)}\n")
-    plan = Plan(load(file), versions)
-    (lane,) = plan.lanes
-    trials = [plan.trial(number) for number in lane.numbers()]
-    store = FolderStore(tmp_path / "records")
+    plan = planned(EXPERIMENT | {"stack": described, "matrix": PICKERS})
     seen: dict[str, set[str]] = {}
-    records: list[Record] = []
-    for trial in trials:
-        run = TrialRun(
-            trial=trial,
-            site=apart,
-            stack=registry.stack("llm-d", on="kubernetes"),
-            harness=harness(trial.treatment.workload.harness),
-            store=store,
-            stop=threading.Event(),
-            tell=lambda _: None,
-            closes=False,
-        )
-        record = carry(run, retries=0)
-        assert isinstance(record, Record), record
-        records.append(record)
+
+    def look() -> None:
         for step, uids in pods(apart, admin).items():
             seen.setdefault(step, set()).update(uids)
-    outcomes = Counter(
-        each.step for record in records for each in record.steps if each.outcome is Outcome.APPLIED
-    )
-    assert outcomes[Step.SERVER] == outcomes[Step.GATEWAY] == 1
-    assert outcomes[Step.ROUTER] == 2
+
+    records = carry(plan, apart, look)
+    times = applied(records)
+    assert times[Step.SERVER] == times[Step.GATEWAY] == 1
+    assert times[Step.ROUTER] == 2
     assert {step: len(uids) for step, uids in seen.items()} == {
         "gateway": 1,
         "router": 2,
         "server": 2,
     }
     for record in records:
-        judged = {check.name: check for check in record.checks}
         assert record.simulated
-        assert (record.metrics["requests_completed"] or 0) > 20
-        for name in (
+        judged(
+            record,
             "cache_clean",
             "error_share",
             "prompt_tokens_exact",
             "output_tokens_exact",
             "server_restarts",
-        ):
-            assert judged[name].verdict == "pass", judged[name]
-    assert registry.stack("llm-d", on="kubernetes").remove(apart) == []
-    assert not apart.stands()
+        )
+    removed(Llmd(), apart, admin)
 
 
 def test_a_site_in_a_shared_namespace_leaves_nothing(
@@ -201,10 +181,7 @@ def test_a_site_in_a_shared_namespace_leaves_nothing(
     assert stack.healthy(Step.ROUTER, trial, shared)
     stack.apply(Step.SERVER, trial, shared, nobody_stops())
     assert stack.restarts(trial, shared) == 0
-    assert stack.remove(shared) == []
-    here = {labels.SITE: shared.address.name}
-    for kind in (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, POD):
-        assert admin.find(kind, shared.namespace, here) == []
+    removed(stack, shared, admin)
 
 
 def test_without_a_gateway_requests_go_to_the_servers(
@@ -222,7 +199,7 @@ def test_without_a_gateway_requests_go_to_the_servers(
     answer = ask("POST", f"{target.base_url}/v1/completions", document=body, timeout_s=30)
     assert answer.json()["usage"]["completion_tokens"] == 7
     assert stack.cleanse(trial, shared, frozenset()).clean is True
-    assert stack.remove(shared) == []
+    removed(stack, shared, admin)
 
 
 def test_a_picker_that_cannot_see_the_load_is_told(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,39 +11,37 @@ from e2e.sites import (
     account,
     admin,
     apart,
+    applied,
+    carry,
     home,
+    judged,
     make_site,
     nobody_stops,
+    planned,
+    removed,
     rights,
     role,
     shared,
 )
-from e2e.test_llmd import EXAMPLES, EXPERIMENT, images, pods, section
-from llmatrix.cli.prepare import versions
+from e2e.test_llmd import EXAMPLES, EXPERIMENT, PICKERS, images, pods, section
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.facts import GATEWAY
 from llmatrix.cluster.kinds import DEPLOYMENT, SERVICE
 from llmatrix.engines.tekton.gateways import check
 from llmatrix.engines.tekton.sites import find_sites, remove
 from llmatrix.errors import EnvironmentFault, FailureClass, StepFailure
-from llmatrix.harness.registry import harness
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
-from llmatrix.results.folder import FolderStore
-from llmatrix.results.record import Outcome, Record
-from llmatrix.spec.load import load
-from llmatrix.stacks import registry
+from llmatrix.results.record import Record
 from llmatrix.stacks.http import ask
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd.stack import Llmd
-from llmatrix.steps.converge import converge as carry
-from llmatrix.steps.run import TrialRun
 from stacks.conformance import converge, make_trial
 from tools.devcluster.gateway import CLASS, NAMESPACE
 
 __all__ = [
-    "account", "admin", "apart", "home", "images", "make_site", "rights", "role", "section",
-    "shared",
+    "account", "admin", "apart", "carry", "home", "images", "make_site", "planned", "rights",
+    "role", "section", "shared",
 ]  # fmt: skip
 STACKS = ("llm-d", "llm-d-gateway", "llm-d-envoy-gateway")
 """Whose rights the account of the steps has here."""
@@ -66,50 +60,30 @@ def proxies(admin: Cluster, of: str) -> list[str]:
 
 
 def test_trials_pass_a_gateway_and_the_picker(
-    section: Callable[..., Any], apart: KubernetesSite, admin: Cluster, tmp_path: Path
+    section: Callable[..., Any],
+    apart: KubernetesSite,
+    admin: Cluster,
+    planned: Callable[..., Plan],
+    carry: Callable[..., list[Record]],
 ) -> None:
-    for name in ("prefix", "queue"):
-        (tmp_path / f"{name}.yaml").write_text((EXAMPLES / f"router/{name}.yaml").read_text())
     described = section(gateway=GATE)
     del described["router"]["config"]
-    file = tmp_path / "e.yaml"
-    file.write_text(f"{EXPERIMENT}stack: {json.dumps(described)}\n")
-    plan = Plan(load(file), versions)
+    plan = planned(EXPERIMENT | {"stack": described, "matrix": PICKERS})
     check(admin, plan)
-    (lane,) = plan.lanes
-    store = FolderStore(tmp_path / "records")
-    records: list[Record] = []
-    gates = set()
-    for number in lane.numbers():
-        trial = plan.trial(number)
-        run = TrialRun(
-            trial=trial,
-            site=apart,
-            stack=registry.stack("llm-d", on="kubernetes"),
-            harness=harness(trial.treatment.workload.harness),
-            store=store,
-            stop=threading.Event(),
-            tell=lambda _: None,
-            closes=False,
-        )
-        record = carry(run, retries=0)
-        assert isinstance(record, Record), record
-        records.append(record)
-        gates |= {each["metadata"]["uid"] for each in admin.find(GATEWAY, apart.namespace)}
-    outcomes = Counter(
-        each.step for record in records for each in record.steps if each.outcome is Outcome.APPLIED
+    gates: set[str] = set()
+    records = carry(
+        plan,
+        apart,
+        lambda: gates.update(e["metadata"]["uid"] for e in admin.find(GATEWAY, apart.namespace)),
     )
-    assert outcomes[Step.SERVER] == outcomes[Step.GATEWAY] == 1
-    assert outcomes[Step.ROUTER] == 2
+    times = applied(records)
+    assert times[Step.SERVER] == times[Step.GATEWAY] == 1
+    assert times[Step.ROUTER] == 2
     assert len(gates) == 1
     for record in records:
-        judged = {each.name: each for each in record.checks}
-        assert (record.metrics["requests_completed"] or 0) > 20
-        for name in ("cache_clean", "error_share", "prompt_tokens_exact", "output_tokens_exact"):
-            assert judged[name].verdict == "pass", judged[name]
+        judged(record, "cache_clean", "error_share", "prompt_tokens_exact", "output_tokens_exact")
     assert proxies(admin, apart.namespace)
-    assert registry.stack("llm-d", on="kubernetes").remove(apart) == []
-    assert not apart.stands()
+    removed(Llmd(), apart, admin)
     assert proxies(admin, apart.namespace) == []
 
 
@@ -145,7 +119,7 @@ def test_each_request_goes_where_the_picker_says(
     }  # fmt: skip
     assert remove(admin, site.pieces, 90.0, stop=nobody_stops()) == []
     assert find_sites(admin, shared.namespace, {}).sites == ()
-    assert stack.remove(shared) == []
+    removed(stack, shared, admin)
 
 
 def served(metrics: str) -> int:
@@ -156,16 +130,15 @@ def served(metrics: str) -> int:
 
 
 def test_a_class_that_knows_no_pools_is_told(
-    section: Callable[..., Any], shared: KubernetesSite, admin: Cluster, tmp_path: Path
+    section: Callable[..., Any],
+    shared: KubernetesSite,
+    admin: Cluster,
+    planned: Callable[..., Plan],
 ) -> None:
     pooled = GATE | {"support": "inference-pool"}
     described = section(gateway=pooled)
-    file = tmp_path / "e.yaml"
-    matrix = "matrix:\n  workload.output_len: [8]\n"
-    text = EXPERIMENT[: EXPERIMENT.index("matrix:")] + matrix
-    file.write_text(f"{text}stack: {json.dumps(described)}\n")
     with pytest.raises(EnvironmentFault, match=r"set stack\.gateway\.support: envoy-gateway"):
-        check(admin, Plan(load(file), versions))
+        check(admin, planned(EXPERIMENT | {"stack": described}))
     stack = Llmd()
     trial = make_trial(described)
     stack.apply(Step.NAMESPACE, trial, shared, nobody_stops())
@@ -173,4 +146,4 @@ def test_a_class_that_knows_no_pools_is_told(
         stack.apply(Step.GATEWAY, trial, shared, nobody_stops())
     assert told.value.failure is FailureClass.USER
     assert admin.find(GATEWAY, shared.namespace) == []
-    assert stack.remove(shared) == []
+    removed(stack, shared, admin)

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from e2e.hubs import ServedHub, put_token, serve_hub
+from e2e.runs import PATIENCE_S, Field, ground
+from e2e.sites import admin, judged
 from llmatrix.cluster import labels
-from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.kinds import PIPELINE_RUN, POD, TASK_RUN, Object
-from llmatrix.engines.tekton.reading import Phase, TrialState, read_trial
-from llmatrix.engines.tekton.sites import find_sites
+from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD
+from llmatrix.stacks.llmd.model import COMPONENT
 from llmatrix.stacks.waiting import until
+from stacks.hub.hub_server import (
+    ABSENT_1B,
+    COMMIT,
+    GATED_1B,
+    OPEN_1B,
+    STRANGER_TOKEN,
+    tiny_model,
+)
 from tools.devcluster import cluster as devcluster
 from tools.devcluster import running
 from tools.devcluster.layout import layout
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-PATIENCE_S = 420.0
+__all__ = ["admin", "ground", "put_token", "serve_hub"]
 EXPERIMENT: dict[str, Any] = {
     "name": "faults",
     "model": {"name": "Qwen/Qwen3-0.6B"},
@@ -43,94 +49,6 @@ EXPERIMENT: dict[str, Any] = {
     },
     "matrix": {"workload.output_len": [4, 5]},
 }
-
-
-@dataclass
-class Field:
-    """An experiment in a namespace of its own, run as a user runs it."""
-
-    folder: Path
-    cluster: Cluster
-    home: str
-    kubectl: Any
-    document: dict[str, Any]
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "faults.yaml"
-
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        self.file.write_text(yaml.safe_dump(self.document))
-        program = Path(sys.executable).with_name("llmatrix")
-        command = [str(program), *(words or ("run", str(self.file)))]
-        with (self.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
-    def log(self) -> str:
-        return (self.folder / "log.txt").read_text()
-
-    def ends_well(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the end of a run; every trial must have one whole record, and nothing stand."""
-        assert process.wait(PATIENCE_S) == 0, self.log()
-        records = self.records()
-        wanted = len(self.document["matrix"]["workload.output_len"])
-        assert len(records) == len({r["trial"] for r in records}) == wanted, self.log()
-        self.nothing_stands()
-
-    def records(self) -> list[dict[str, Any]]:
-        found = sorted((self.folder / "results/faults").glob("*/record.json"))
-        return [json.loads(path.read_bytes()) for path in found]
-
-    def nothing_stands(self) -> None:
-        assert [site.name for site in find_sites(self.cluster, self.home, {}).sites] == []
-        ours = {labels.MANAGED_BY: labels.OURS}
-        assert self.cluster.find(PIPELINE_RUN, self.home, ours) == []
-
-    def states(self) -> list[tuple[Object, TrialState]]:
-        found = self.cluster.find(TASK_RUN, self.home, {labels.TRIAL: None})
-        return [(each, read_trial(each)) for each in found]
-
-    def in_step(self, step: str) -> TrialState:
-        """Wait until a trial is in a step; give it."""
-
-        def there() -> TrialState | None:
-            for _, state in self.states():
-                now = state.step
-                if state.phase is Phase.RUNNING and now is not None and now.step == step:
-                    return state
-            return None
-
-        assert until(lambda: there() is not None, PATIENCE_S, every_s=0.3), self.log()
-        state = there()
-        return state if state is not None else self.in_step(step)
-
-    def site_pods(self, component: str) -> list[Object]:
-        (site,) = find_sites(self.cluster, self.home, {}).sites
-        pods = self.cluster.find(POD, site.name, {labels.SITE: site.name, labels.STEP: component})
-        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-
-
-@pytest.fixture
-def ground(
-    tmp_path: Path,
-    make_namespace: Callable[..., Any],
-    our_image: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Field]:
-    home = make_namespace()
-    monkeypatch.setenv("KUBECONFIG", str(home.cluster.kubectl.kubeconfig))
-    monkeypatch.setenv("LLMATRIX_IMAGE", our_image)
-    run = {"engine": "tekton", "cluster": {"namespace": home.name}}
-    document = {**EXPERIMENT, "run": run}
-    with Cluster.connect() as cluster:
-        ground = Field(tmp_path, cluster, home.name, home.cluster.kubectl, document)
-        yield ground
-        for process in ground.processes:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.parametrize("grace_s", [0, 5], ids=["by force", "gracefully"])
@@ -150,8 +68,7 @@ def test_a_run_that_is_cancelled_elsewhere_is_not_begun_anew(ground: Field) -> N
     assert cancel.wait(PATIENCE_S) == 0, ground.log()
     assert run.wait(PATIENCE_S) == 130, ground.log()
     assert "cancelled elsewhere; " in ground.log()
-    ground.nothing_stands()
-    assert ground.cluster.find(TASK_RUN, ground.home, {labels.TRIAL: None}) == []
+    ground.nothing_left()
     ground.ends_well(ground.start())  # whoever wants it after all says so
 
 
@@ -247,7 +164,7 @@ def test_the_object_store_fails_a_third_of_the_calls_and_then_a_minute_long(
             server.stdin.close()
             server.wait(20)
     assert len(ground.records()) == 2
-    ground.nothing_stands()
+    ground.nothing_left()
 
 
 def _node_address(ground: Field) -> str:
@@ -292,16 +209,66 @@ def test_servers_that_cannot_start_are_told_and_the_other_trials_are_measured(
             {"name": "hopeless", "value": server},
         ]
     }
-    run = ground.start()
-    assert run.wait(PATIENCE_S) == 1, ground.log()
+    ground.done(code=1)
     (record,) = ground.records()
     assert record["levels"] == {"stack.server": "simulated"}
-    (path,) = (ground.folder / "results/faults").glob("*/failure.json")
-    failure = json.loads(path.read_bytes())
+    (failure,) = ground.failures()
     assert failure["levels"] == {"stack.server": "hopeless"}
     last = failure["attempts"][-1]
     assert last["step"] == "server"
     assert told in last["message"]
     # At once, not when the ten minutes that an engine may take to start are over.
     assert last["seconds"] < 60
-    ground.nothing_stands()
+    ground.nothing_left()
+
+
+def test_models_that_do_not_come_are_told_and_the_other_trials_are_measured(
+    ground: Field,
+    serve_hub: Callable[[str], ServedHub],
+    put_token: Callable[[str, str], None],
+) -> None:
+    """One that the Hub does not have, and one that the owner of the token may not read."""
+    hub = serve_hub(ground.home)
+    put_token(ground.home, STRANGER_TOKEN)
+    ground.document["run"]["cluster"]["namespaced"] = True
+    files = {"source": "huggingface", "revision": COMMIT, "endpoint": hub.url, "size": "100Mi"}
+    ground.document["stack"] = {
+        "kind": "llm-d",
+        "gateway": {"mode": "none"},
+        "model": {**files, "token": {}},
+        "server": {"simulated": True},
+    }
+    ground.document["matrix"]["model.name"] = [OPEN_1B, GATED_1B, ABSENT_1B]
+    ground.done(code=1)
+
+    records = ground.records()
+    expected = [{"workload.output_len": n, "model.name": OPEN_1B} for n in ("4", "5")]
+    assert sorted((r["levels"] for r in records), key=str) == expected, ground.log()
+    # Downloaded for the first, there for the second; and each file was sent once.
+    model = [e["outcome"] for r in records for e in r["steps"] if e["step"] == "model"]
+    assert sorted(model) == ["applied", "unchanged"]
+    assert hub.seen()["sent"] == tiny_model().sizes()
+    for record in records:
+        judged(record, "output_tokens_exact", "error_share")
+
+    failures = ground.failures()
+    assert len(failures) == 4
+    for failure in failures:
+        (attempt,) = failure["attempts"]  # another try would be told the same
+        assert (attempt["step"], attempt["failure"]) == ("model", "user")
+        name = failure["levels"]["model.name"]
+        says = {
+            ABSENT_1B: f"there is no repository {ABSENT_1B} at {hub.url}",
+            GATED_1B: f"{GATED_1B} is gated, and the owner of the token has no access to it",
+        }[name]
+        assert says in attempt["message"]
+        assert STRANGER_TOKEN not in str(failure)
+        # At once, not when the two hours of a download are over.
+        assert attempt["seconds"] < 60
+
+    # What may be used by the next site, until it expires; nothing else.
+    ground.nothing_left(COMPONENT)
+    ours = {labels.MANAGED_BY: labels.OURS}
+    claims = ground.cluster.find(PERSISTENT_VOLUME_CLAIM, ground.home, ours)
+    assert len(claims) == 3
+    assert all(labels.EXPIRES in each["metadata"]["labels"] for each in claims)

@@ -53,6 +53,7 @@ def shared_tokens(place: Place, experiment: str, trial: str) -> list[tuple[int, 
 
 def test_every_example_is_run_here() -> None:
     run = {"quickstart.yaml", "inference-scheduling.yaml", "endpoint.yaml", "process.yaml"}
+    run |= {"prefill-decode.yaml"}
     assert {file.name for file in EXAMPLES.glob("*.yaml")} == run
 
 
@@ -100,6 +101,32 @@ def test_inference_scheduling(place: Place) -> None:
     for record in records.values():
         assert record["metrics"]["requests_completed"] > 0
         assert record["document"]["workload"]["prefix_len"] == 2048
+
+
+@pytest.mark.slow
+def test_prefill_decode(place: Place) -> None:
+    file = copy(place, "prefill-decode.yaml")
+    whole = plan(place, file)
+    assert (whole["treatments"], whole["trials"], whole["deployments"]) == (4, 12, 4)
+
+    chosen = ("--only", "stack.prefill.replicas=1,2", "--set", "replicates=1")
+    said = place("run", file, *SHORT, *chosen)
+    assert said.code == 0
+    records = place.records(experiment="prefill-decode")
+    assert len(records) == 2
+    assert (applied(records)["server"], applied(records)["router"]) == (2, 1)
+    for trial, record in records.items():
+        assert record["accelerators"] == 4
+        assert record["document"]["stack"]["jitter"] == 0.05
+        told = shared_tokens(place, "prefill-decode", trial)
+        assert {prompt for _, prompt, _ in told} == {4000}
+        rows = pq.read_table(
+            place.folder / "results/prefill-decode" / trial / "requests.parquet"
+        ).to_pylist()
+        answered = {row["server"] for row in rows if row["server"] and not row["error"]}
+        assert 1 <= len(answered) <= record["document"]["stack"]["replicas"]
+        server = pq.read_table(place.folder / "results/prefill-decode" / trial / "server.parquet")
+        assert len(set(server["server"].to_pylist())) >= 4, "all were scraped"
 
 
 @pytest.mark.slow

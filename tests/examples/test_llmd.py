@@ -20,7 +20,7 @@ from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.load import load
-from llmatrix.stacks.llmd import gateway, router, server
+from llmatrix.stacks.llmd import gateway, model, router, server
 from llmatrix.stacks.site_address import SiteAddress
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,6 +54,8 @@ def rendered(trial: Trial) -> list[Object]:
     made = [*gateway.objects(stack.gateway, ADDRESS), *server.objects(trial.treatment, ADDRESS)]
     if stack.gateway.mode != "none":
         made += router.objects(stack.router, ADDRESS)
+    if stack.model.source == "huggingface":
+        made += [model.claim(trial.treatment, ADDRESS), model.job(trial.treatment, ADDRESS)]
     return made
 
 
@@ -149,3 +151,26 @@ def test_plain_vllm_is_one_server_with_nothing_before_it() -> None:
     plan = planned("vllm/plain.yaml")
     assert (plan.treatments, plan.estimate.deployments, plan.left_out) == (16, 1, [])
     assert {tuple(deployments(trial)) for trial in plan} == {("server",)}
+
+
+def test_each_of_two_models_is_downloaded_by_a_job_with_the_token_and_loaded_by_servers() -> None:
+    plan = planned("llm-d/model-download.yaml")
+    assert (plan.treatments, plan.estimate.deployments, plan.left_out) == (6, 2, [])
+    assert plan.estimate.transitions[Step.MODEL] == 2
+    assert plan.estimate.download_s == pytest.approx(2 * 40 * 2**30 / 100e6)
+    folders = set()
+    for trial in plan:
+        made = {each["kind"]: each for each in rendered(trial)}
+        (container,) = made["Job"]["spec"]["template"]["spec"]["containers"]
+        repo = trial.levels["model.name"]
+        assert f"--repo={repo}" in container["command"]
+        reference = {"name": "hf-secret", "key": "HF_TOKEN"}
+        assert container["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
+        (command,) = commands(trial)
+        (revision,) = (w.partition("=")[2] for w in container["command"] if "--revision=" in w)
+        assert command[2].startswith(f"/models/{repo.replace('/', '--')}/{revision}")
+        folders.add(command[2])
+        claim = made["PersistentVolumeClaim"]
+        assert claim["spec"]["resources"]["requests"]["storage"] == "40Gi"
+        assert "hf-secret" not in json.dumps(made["Deployment"])
+    assert len(folders) == 2

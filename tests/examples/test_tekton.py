@@ -39,9 +39,11 @@ RENDERED = {
 }
 """Folder beside the examples, and the words after ``llmatrix tekton render``."""
 ALSO = {
+    "llm-d/model-download.yaml": 18,
     "llm-d/prefill-decode.yaml": 81,
     "llm-d/prefix-caching.yaml": 54,
     "llm-d/tensor-parallel.yaml": 36,
+    "prefill-decode.yaml": 12,
     "vllm/plain.yaml": 48,
 }
 """Examples that are rendered as those are, with no files beside them, and the trials of each."""

@@ -142,7 +142,7 @@ def test_a_program_that_is_not_there(place: Place) -> None:
     said = place("run", place.write(stack=stack))
     assert said.code == 2
     assert said.err.startswith(
-        "error: stack.command: the program 'no-such-server' was not found; "
+        "error: e.yaml:6:3: stack.command: the program 'no-such-server' was not found; "
         "install it, or write its whole path (PATH is "
     )
     assert not (place.folder / "results").exists()
@@ -150,7 +150,7 @@ def test_a_program_that_is_not_there(place: Place) -> None:
 
 def test_an_accelerator_that_nobody_knows(place: Place) -> None:
     said = refused(place, place.write(stack={"kind": "simulated", "accelerator": "H1000"}))
-    assert said.startswith("stack: no preset for accelerator 'H1000'; known: H100, ")
+    assert said.startswith("e.yaml:4:1: stack: no preset for accelerator 'H1000'; known: H100, ")
 
 
 def test_prompts_longer_than_the_model_takes(place: Place) -> None:
@@ -158,8 +158,44 @@ def test_prompts_longer_than_the_model_takes(place: Place) -> None:
     matrix = {"workload.question_len": [8, 100_000]}
     said = refused(place, place.write(matrix=matrix))
     assert said == (
-        "workload: prompt and answer take 100004 tokens, but stack.engine.max_model_len is 32768\n"
+        "e.yaml:6:1: workload: prompt and answer take 100004 tokens, "
+        "but stack.engine.max_model_len is 32768\n"
     )
+
+
+SPLIT = "router/prefill-decode.yaml"
+
+
+@pytest.mark.parametrize(
+    ("stack", "matrix", "sentence"),
+    [
+        (
+            {"router": {"config": SPLIT}},
+            None,
+            "e.yaml:7:5: stack.router.config: '{split}' sends prompts to servers that prefill, and "
+            "there are none; set stack.prefill: {{replicas: 1}}, or name another configuration.",
+        ),
+        (
+            {"prefill": {"replicas": 2}},
+            None,
+            "e.yaml:6:3: stack.prefill: the picker's configuration is none, and sends no prompt to "
+            "servers that prefill; name one with a disagg-profile-handler and a decider as "
+            "stack.router.config, or leave prefill out.",
+        ),
+        (
+            {"prefill": {}},
+            {"stack.router.config": [SPLIT, "router/queue.yaml"]},
+            "e.yaml:6:3: stack.prefill: the picker's configuration is 'router/queue.yaml', and "
+            "sends no prompt to servers that prefill; name one with a disagg-profile-handler and a "
+            "decider as stack.router.config, or leave prefill out.",
+        ),
+    ],
+)
+def test_a_picker_and_servers_that_split_requests_otherwise(
+    place: Place, stack: dict[str, Any], matrix: Any, sentence: str
+) -> None:
+    file = place.write(stack={"kind": "simulated", **stack}, matrix=matrix)
+    assert refused(place, file) == sentence.format(split=SPLIT) + "\n"
 
 
 def test_a_store_that_is_a_file(place: Place) -> None:

@@ -135,6 +135,51 @@ def test_a_stream_that_stops(place: Place, server: Server, way: str, error: str)
     assert kept.items() <= place.records().items()
 
 
+def test_a_simulated_server_that_crashes_on_purpose_makes_each_trial_invalid(place: Place) -> None:
+    """In every trial, at the same moment; it is not tried again, and the figures are kept."""
+    fault = {"kind": "crash", "replica": 1, "at": "1500ms", "duration": "500ms"}
+    stack = {"kind": "simulated", "replicas": 2, "faults": [fault]}
+    file = place.write(
+        stack=stack,
+        matrix=None,
+        replicates=2,
+        workload={**WORKLOAD, "duration": "4s", "load": {"rate": 100, "arrivals": "constant"}},
+    )
+    said = place.finish("run", file)
+    assert said.code == 0
+    assert "again in" not in said.err
+    assert "2 of 2 trials measured; 2 of this run invalid" in said.err
+    for trial, record in place.records().items():
+        assert record["document"]["stack"]["faults"][0]["kind"] == "crash"
+        (restarts,) = [c for c in record["checks"] if c["name"] == "server_restarts"]
+        assert (restarts["verdict"], restarts["figure"]) == ("fail", 1.0)
+        assert "crashed, as its fault asks" in restarts["advice"]
+        failed = [row for row in rows(place, trial) if row["error"]]
+        whole = [row for row in rows(place, trial) if not row["error"]]
+        assert failed, "requests on their way to it were lost"
+        assert len(whole) > len(failed), "the other replica went on"
+    assert "invalid: " in place("status", file).out
+
+
+def test_a_crashed_server_that_stays_away_is_made_anew_for_the_next_trial(place: Place) -> None:
+    stack = {
+        "kind": "simulated",
+        "replicas": 2,
+        "faults": [{"kind": "crash", "replica": 0, "at": "1s"}],
+    }
+    file = place.write(
+        stack=stack, matrix=None, replicates=2, workload={**WORKLOAD, "duration": "2s"}
+    )
+    assert place.finish("run", file).code == 0
+    records = place.records()
+    assert len(records) == 2
+    for record in records.values():
+        (restarts,) = [c for c in record["checks"] if c["name"] == "server_restarts"]
+        assert restarts["verdict"] == "fail"
+        (server,) = [step for step in record["steps"] if step["step"] == "server"]
+        assert server["outcome"] == "applied"
+
+
 def test_a_simulated_server_killed_while_it_is_measured_is_made_anew(place: Place) -> None:
     workload = {**WORKLOAD, "duration": "2s"}
     file = place.write(workload=workload)

@@ -279,6 +279,51 @@ def test_a_trace_is_replayed_at_its_speed(
     assert ran.measurement.asked_in_window == len(ran.window) == 32
 
 
+def test_a_trace_is_the_same_traffic_in_any_number_of_shards(
+    truth: Start, go: Go, tmp_path: Path
+) -> None:
+    """The same prompts, to the token, at the same moments, in the same order of request numbers."""
+    rows = [
+        {"timestamp": round(n * 0.02 + n % 3 * 0.005, 3), "input_length": 600 + n % 7,
+         "output_length": 1 + n % 3, "hash_ids": [n % 4, 100 + n]}
+        for n in range(30)
+    ]  # fmt: skip
+    file = tmp_path / "trace.jsonl"
+    file.write_text(lines(*rows))
+    plain = {"question_len": None, "output_len": None, "load": None}
+    found = []
+    for shards in (1, 2, 3):
+        server = truth()
+        ran = go(
+            server.url, kind="trace", trace=str(file), **plain, shards=shards,
+            warmup=0.1, duration=0.4,
+        )  # fmt: skip
+        sent = {
+            row["request"]: (
+                round(row["scheduled_s"], 6),
+                row["phase"],
+                row["prompt_tokens_asked"],
+                row["output_tokens_asked"],
+            )
+            for row in ran.rows
+        }
+        window = {number for number, row in sent.items() if row[1] == "window"}
+        prompts = Counter(
+            (tuple(seen.asked["prompt"]), seen.asked["max_tokens"]) for seen in server.seen
+        )
+        found.append((sent, window, prompts))
+    alone = found[0]
+    assert len(alone[1]) == 20
+    for sent, window, prompts in found[1:]:
+        assert window == alone[1]
+        assert {n: sent[n] for n in window} == {n: alone[0][n] for n in window}
+        # What the end cuts off may be a request more or less.
+        common = {n for n in sent if n in alone[0]}
+        assert {n: sent[n] for n in common} == {n: alone[0][n] for n in common}
+        assert sum((prompts & alone[2]).values()) >= len(window)
+        assert sum((prompts - alone[2]).values()) <= 2
+
+
 def test_blocks_of_a_trace_that_are_the_same_are_the_same_tokens(
     truth: Start, go: Go, tmp_path: Path
 ) -> None:

@@ -323,19 +323,36 @@ def test_the_child_ends_when_its_parent_is_killed(
     tools.until(lambda: not server._transports)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Make a certificate of 127.0.0.1 that only those trust who are told to."""
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-subj", "/CN=test", "-addext", f"subjectAltName={name}"]
     command += ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     return certificate, key
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that only those trust who are told to."""
+    return make_certificate(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1")
+
+
+def test_a_trusted_certificate_of_another_name_does_not_verify(
+    truth: Start, go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_certificate(tmp_path, "DNS:elsewhere.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*other)
+    server = truth(tls=context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
+    with pytest.raises(StepFailure, match="does not verify") as caught:
+        go(server.url)
+    assert caught.value.failure is FailureClass.USER
+    assert not server.seen, "no request, and no key, is sent to it"
 
 
 def test_tls_is_spoken_and_verified(

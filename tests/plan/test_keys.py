@@ -39,6 +39,10 @@ def test_every_field_of_a_stack_that_is_ours_belongs_to_one_step(kind: Any) -> N
         ({"stack.router.config": ["router/kv.yaml", "router/queue.yaml"]}, {Step.ROUTER}),
         ({"stack.engine.max_num_seqs": [8, 16]}, {Step.SERVER}),
         ({"stack.replicas": [1, 2]}, {Step.SERVER}),
+        ({"stack.prefill": [None, {"replicas": 1}]}, {Step.SERVER}),
+        ({"stack.prefill.replicas": [1, 2]}, {Step.SERVER}),
+        ({"stack.jitter": [0, 0.1]}, {Step.SERVER}),
+        ({"stack.faults": [[], [{"kind": "slow", "factor": 2}]]}, {Step.SERVER}),
         ({"model.name": ["Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B"]}, {Step.MODEL, Step.SERVER}),
         (
             {
@@ -83,6 +87,21 @@ def test_the_id_is_the_same_wherever_a_value_comes_from(
     document["workload"]["drain"] = "1m"
     spelled_out = only_trial(make_plan())
     assert written.id == as_level.id == spelled_out.id
+
+
+def test_fields_that_say_nothing_are_in_no_document_and_no_id(
+    make_plan: MakePlan, document: dict[str, Any]
+) -> None:
+    """They came after records had been made: those of experiments without them are kept."""
+    plain = only_trial(make_plan())
+    dumped = plain.treatment.stack.model_dump(mode="json")
+    assert sorted(dumped) == sorted(
+        ["kind", "replicas", "accelerator", "tensor_parallel", "engine", "router", "image"]
+    )
+    document["stack"] |= {"prefill": None, "jitter": 0, "faults": []}
+    assert only_trial(make_plan()).id == plain.id
+    document["stack"] |= {"faults": [{"kind": "stall"}]}
+    assert only_trial(make_plan()).id != plain.id
 
 
 def test_the_id_does_not_know_labels_order_engine_or_store(make_plan: MakePlan) -> None:

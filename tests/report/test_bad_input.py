@@ -71,6 +71,19 @@ def test_where_no_record_is_good_that_is_said(synthesize: Synthesize, synthetic:
     assert "No trial has been measured yet." in page_of(folder)
 
 
+def test_records_without_any_request_are_shown_all_the_same(
+    synthesize: Synthesize, synthetic: Shape
+) -> None:
+    folder = synthesize(synthetic(replicates=1, requests=5))
+    for requests in folder.glob("*/requests.parquet"):
+        requests.unlink()
+    result = report(folder)
+    assert result.exit_code == 0, result.output
+    assert "Not readable (6)" in result.output
+    assert "requests.parquet: is missing; pictures of requests leave the trial out" in result.output
+    assert "6 valid trials" in page_of(folder)
+
+
 def test_a_torn_manifest_costs_what_only_it_tells(synthesize: Synthesize, synthetic: Shape) -> None:
     folder = synthesize(synthetic(replicates=1, requests=5))
     (folder / "experiment.json").write_text('{"name": ')

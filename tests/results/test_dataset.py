@@ -73,9 +73,11 @@ def test_files_of_an_earlier_version_lack_columns_and_are_read_all_the_same(
     files = {"requests.parquet": StoredFile(bytes=path.stat().st_size, sha256="0" * 64)}
     amend_record(FolderStore(folder.parent), record.model_copy(update={"files": files}))
     data = load_folder(folder)
-    answer = query(data, "SELECT count(*), count(server), any_value(cached_tokens) FROM requests")
+    answer = query(
+        data.tables(), "SELECT count(*), count(server), any_value(cached_tokens) FROM requests"
+    )
     assert answer.rows == ((300, 0, None),)
-    every = query(data, "SELECT * FROM requests LIMIT 1")
+    every = query(data.tables(), "SELECT * FROM requests LIMIT 1")
     assert set(every.columns[1:]) == set(REQUEST_COLUMNS)
     with data.connect() as connection:
         assert connection.execute("SELECT count(DISTINCT trial) FROM requests").fetchall() == [(6,)]
@@ -92,7 +94,7 @@ def test_a_condition_on_the_trial_opens_no_other_file(
         if record.trial != wanted:
             path = folder / record.trial / "requests.parquet"
             path.write_bytes(b"PAR1" + b"x" * (path.stat().st_size - 8) + b"PAR1")
-    assert query(data, sql).rows == ((50,),)
+    assert query(data.tables(), sql).rows == ((50,),)
 
 
 def test_an_experiment_without_requests_has_an_empty_table(

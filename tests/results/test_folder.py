@@ -52,6 +52,14 @@ def test_a_leftover_is_no_name_and_cannot_be_asked_for(tmp_path: Path) -> None:
         store.get(f"e/t/{leftover.name}")
 
 
+def test_an_empty_folder_is_only_named_if_asked_for(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("e/t1/x", b"")
+    (tmp_path / "e/t2/inner").mkdir(parents=True)
+    assert list(store.folders("e/")) == ["t1"]
+    assert list(store.folders("e/", empty=True)) == ["t1", "t2"]
+
+
 def test_old_leftovers_are_swept_by_the_first_put(tmp_path: Path) -> None:
     old = make_leftover(tmp_path / "e/t1", age_s=LEFTOVER_S + 1)
     young = make_leftover(tmp_path / "e/t2", age_s=0)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from llmatrix.results import trials_index
-from llmatrix.results.dataset import Tables, load
+from llmatrix.results import dataset, trials_index
+from llmatrix.results.dataset import load, read_tables
 from llmatrix.results.folder import FolderStore
-from llmatrix.results.records import read_record, write_record
+from llmatrix.results.records import read_record, write_failure, write_record
+from llmatrix.results.tables import Tables
 from llmatrix.results.trials_index import open_tables
 
 
@@ -35,11 +36,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Name every experiment whose records are read."""
     seen: list[str] = []
 
-    def watched(store: Any, experiment: str) -> Any:
+    def watched(store: Any, experiment: str) -> Tables:
         seen.append(experiment)
-        return load(store, experiment)
+        return read_tables(store, experiment)
 
-    monkeypatch.setattr(trials_index, "load", watched)
+    monkeypatch.setattr(dataset, "read_tables", watched)
     return seen
 
 
@@ -55,6 +56,33 @@ def test_what_is_remembered_is_what_was_read(experiment: Path, reads: list[str])
     assert len(second.problems) == 1
     with second.connect() as connection:
         assert connection.execute("SELECT count(*) FROM requests").fetchall() == [(120,)]
+
+
+def test_it_is_the_table_that_the_dataset_makes_of_whole_records(
+    experiment: Path, failure_of: Callable[..., Any], synthetic: Any, record_of: Callable[..., Any]
+) -> None:
+    store = FolderStore(experiment.parent)
+    # One whose levels lack a factor, one that failed with a factor of its own, three unreadable,
+    # one that only the long way reads (a figure as text), and a folder with nothing in it.
+    shape = synthetic(name=experiment.name)
+    document = {"stack": {"router": {"config": {"text": "kind: kv"}}}}
+    write_record(store, record_of(shape, 50, {}, 0, trial="0" * 20, document=document), {})
+    levels = {"stack.replicas": "4"}
+    write_failure(store, failure_of(shape, levels, 0).model_copy(update={"trial": "1" * 20}))
+    first, second, third, fourth, *_ = sorted(experiment.glob("[2-9a-f]*/record.json"))
+    first.write_text("{")
+    second.write_text('{"version": 9}')
+    third.write_text(third.read_text().replace(third.parent.name, "f" * 20))
+    fourth.write_text(fourth.read_text().replace('"accelerators": 4', '"accelerators": "4"'))
+    (experiment / ("e" * 20)).mkdir()
+    (experiment / "experiment.json").write_text("nonsense")
+    quick, whole = read_tables(store, experiment.name), load(store, experiment.name).tables()
+    assert quick.trials.equals(whole.trials)
+    assert quick.trials.num_rows == 4
+    assert quick.factors == whole.factors
+    assert quick.request_bytes == whole.request_bytes
+    assert quick.problems == whole.problems
+    assert len(quick.problems) == 4
 
 
 def test_any_record_that_changes_is_read_anew(experiment: Path, reads: list[str]) -> None:

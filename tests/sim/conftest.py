@@ -67,10 +67,12 @@ def asking(url: str, path: str, body: object) -> Iterator[http.client.HTTPRespon
         connection.close()
 
 
-def ask(url: str, path: str, body: object = None, **headers: str) -> Reply:
+def ask(
+    url: str, path: str, body: object = None, *, timeout_s: float = 20.0, **headers: str
+) -> Reply:
     """Send one request; a body that is not bytes goes as JSON."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request("GET" if data is None else "POST", path, data, headers)

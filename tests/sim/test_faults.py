@@ -5,6 +5,7 @@ import json
 import math
 import socket
 import statistics
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,19 @@ def test_faults_are_read_with_their_defaults() -> None:
 def test_what_is_no_fault_is_refused_with_a_sentence(text: str, message: str) -> None:
     with pytest.raises(BadFault, match=message):
         parse(text, 2)
+
+
+def test_where_others_have_numbers_too_any_replica_may_be_named() -> None:
+    assert parse("stall replica=7", None) == Fault("stall", 7)
+    with pytest.raises(BadFault, match=r"replica must be a whole number$"):
+        parse("stall replica=0.5", None)
+
+
+def test_before_the_time_of_faults_has_begun_nothing_goes_wrong() -> None:
+    faults = [Fault("slow", 0, factor=9.0), Fault("stall", 0)]
+    waiting = Disturbance(faults)
+    waiting.epoch = math.inf
+    assert waiting.end(5.0, 0.25) == 5.25
 
 
 def test_an_undisturbed_step_ends_when_it_should() -> None:
@@ -94,6 +108,31 @@ def test_a_crashed_replica_resets_its_streams_and_comes_back_with_an_empty_cache
     tools.until(lambda: reachable(crashing) and tools.ask(crashing, "/health").status == 200)
     again = tools.ask(crashing, "/v1/completions", body)
     assert json.loads(again.body)["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+@pytest.mark.slow
+def test_a_program_takes_the_faults_of_its_own_number_and_waits_to_be_told(
+    programs: Any, tools: Any
+) -> None:
+    """As in a pod, whose name ends with its number."""
+    faults = [
+        "--faults-when-told", *("--fault", "crash replica=2 at=0.2 for=0.2"),
+        *("--fault", "stall replica=0"),
+    ]  # fmt: skip
+    crashing = programs.serve("--first-replica", "server-2", *faults).url
+    stalled = programs.serve("--first-replica", "0", *faults).url
+    body = {"model": tools.model, "prompt": "x", "max_tokens": 1}
+    time.sleep(0.5)
+    assert tools.ask(crashing, "/faults").json == {"crashes": 0}
+    assert tools.ask(stalled, "/v1/completions", body).status == 200
+    for _ in range(2):
+        assert tools.ask(crashing, "/faults", b"").json == {"crashes": 0}
+        tools.until(lambda: not reachable(crashing))
+        tools.until(lambda: reachable(crashing))
+        assert tools.ask(crashing, "/faults").json == {"crashes": 1}
+    assert tools.ask(stalled, "/faults", b"").json == {"crashes": 0}
+    with pytest.raises(TimeoutError):
+        tools.ask(stalled, "/v1/completions", body, timeout_s=1.0)
 
 
 def reachable(url: str) -> bool:

@@ -220,13 +220,19 @@ WRONG = {
         1,
         "single-profile-handler takes one profile",
     ),
+    "profile of an empty name": (
+        "plugins:\n- type: queue-scorer\nschedulingProfiles:\n- {name: '', plugins: []}\n",
+        6,
+        3,
+        "no name",
+    ),
     "profiles of one name": (
         (
             "plugins:\n- type: queue-scorer\nschedulingProfiles:\n- {name: a, plugins: []}\n"
             "- {name: a, plugins: []}\n"
         ),
-        6,
-        1,
+        7,
+        10,
         "profile name 'a' is used more than once",
     ),
     "unknown field": ("pluginz: []\n", 3, 1, "did you mean 'plugins'"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmatrix.spec.units import per_second, seconds, size_bytes
+from llmatrix.spec.units import bytes_per_second, per_second, seconds, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_is_no_duration_is_told_how_one_is_written(written: str) -> None:
 
 @pytest.mark.parametrize("value", [True, None, [], {}])
 def test_what_is_no_text_or_number_is_no_quantity(value: object) -> None:
-    for read in (seconds, per_second, size_bytes):
+    for read in (seconds, per_second, size_bytes, bytes_per_second):
         with pytest.raises(ValueError, match=r"^is not a"):
             read(value)
 
@@ -70,9 +70,22 @@ def test_what_is_no_size_is_told_how_one_is_written(written: str) -> None:
         size_bytes(written)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"), [(5, 5), ("100MB/s", 1e8), ("1 GiB / s", 2**30), ("80MB", 8e7)]
+)
+def test_rates_of_bytes(written: str | int, meant: float) -> None:
+    assert bytes_per_second(written) == meant
+
+
+@pytest.mark.parametrize("written", ["fast", "1Gbit/s", "100MB/min", "/s", "-1B/s"])
+def test_what_is_no_rate_of_bytes_is_told_how_one_is_written(written: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate of bytes; write for example 100MB/s"):
+        bytes_per_second(written)
+
+
 @given(st.text())
 def test_no_text_ends_in_anything_but_a_value_error(text: str) -> None:
-    for read in (seconds, per_second, size_bytes):
+    for read in (seconds, per_second, size_bytes, bytes_per_second):
         with contextlib.suppress(ValueError):
             assert read(text) >= 0
 

@@ -1,4 +1,4 @@
-"""Rendered sets: one form, one hash, carried by a ConfigMap, and placed on a site."""
+"""Rendered sets: one form, one hash, and placed on a site."""
 
 from __future__ import annotations
 
@@ -128,28 +128,6 @@ def test_hooks_are_left_out_and_named() -> None:
 def test_what_is_no_set_of_objects_is_told(rendered: str, told: str) -> None:
     with pytest.raises(NotRendered, match=told):
         manifest_set.read(rendered)
-
-
-def test_a_set_comes_back_whole_from_its_config_map() -> None:
-    content = canonical(deployment(), config_map(a="ä\n" * 5000))
-    digest = manifest_set.sha256(content)
-    carrier = manifest_set.config_map("My experiment!", digest, content, expires=77)
-    assert manifest_set.carried(carrier, digest) == content
-    assert carrier == manifest_set.config_map("My experiment!", digest, content, expires=77)
-    marks = carrier["metadata"]["labels"]
-    assert marks[labels.EXPIRES] == "77"
-    assert marks[labels.EXPERIMENT].startswith("My-experiment")
-    assert carrier["metadata"]["name"] != manifest_set.name("another", digest)
-    others: list[Object] = [{}, {"binaryData": {}}, {"binaryData": {"objects.json.gz": "AAAA"}}]
-    for broken in others:
-        with pytest.raises(ValueError, match="does not hold"):
-            manifest_set.carried(broken, digest)
-
-
-def test_a_set_that_no_config_map_holds_is_refused() -> None:
-    noise = random.Random(1).randbytes(1_200_000).hex()  # noqa: S311 - bytes, no secret
-    with pytest.raises(NotRendered, match="more than 1024 KiB"):
-        manifest_set.packed(canonical(config_map(a=noise)))
 
 
 def test_accelerators_and_images_are_counted_over_all_pods() -> None:

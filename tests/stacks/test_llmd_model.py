@@ -19,6 +19,7 @@ from llmatrix.stacks.hub import told
 from llmatrix.stacks.hub.wanted import Wanted
 from llmatrix.stacks.llmd import checks, model, model_files, server
 from llmatrix.stacks.site_address import SiteAddress
+from llmatrix.stacks.site_rights import MORE_ON_SITE, ON_SITE
 
 OWN = SiteAddress(
     name="site",
@@ -168,6 +169,18 @@ def test_only_the_job_is_given_the_token_by_reference(treatment: Make) -> None:
     ]
     assert "hf-secret" not in str(server.objects(made, OWN))
     assert "env" not in pod_of(treatment(HUB))["containers"][0]
+
+
+def test_servers_that_end_before_a_download_are_looked_for_by_rights_that_there_are() -> None:
+    """One kind more than a step may list is a refusal, and no model would ever come."""
+    may = {
+        (group, resource)
+        for rule in [*ON_SITE, *MORE_ON_SITE["llm-d"]]
+        if {"list", "delete"} <= set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert {(kind.group, kind.plural) for kind in model._SERVERS} <= may
 
 
 def test_the_job_runs_where_the_servers_can_and_once(treatment: Make) -> None:

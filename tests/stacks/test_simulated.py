@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from llmatrix.errors import SpecError, StepFailure, UserError
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.stacks import processes, simulated
-from llmatrix.stacks.http import ask
+from llmatrix.stacks.http import Unreachable, ask
 from llmatrix.stacks.local_site import LocalSite
 from llmatrix.stacks.simulated import Simulated
+from llmatrix.stacks.waiting import until
 
 Make = Callable[..., Trial]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PICKER = """\
 apiVersion: inference.networking.x-k8s.io/v1alpha1
 kind: EndpointPickerConfig
@@ -124,6 +128,110 @@ def test_cached_prefixes_are_gone_after_cleansing(
     assert all(cached(server) > 0 for server in servers)
     assert stack.cleanse(one, site, frozenset()).clean is True
     assert [cached(server) for server in servers] == [0, 0]
+    assert stack.remove(site) == []
+
+
+SPLIT = (EXAMPLES / "router/prefill-decode.yaml").read_text()
+
+
+def completion(url: str, model: str, **more: Any) -> Any:
+    body = {"model": model, "prompt": list(range(100, 164)), "max_tokens": 3, **more}
+    return ask("POST", f"{url}/v1/completions", timeout_s=30, document=body)
+
+
+def told(url: str, metric: str) -> float:
+    """Add up a metric of a server over its labels."""
+    lines = ask("GET", url).body.decode().splitlines()
+    values = [line.rsplit(" ", 1)[1] for line in lines if line.startswith(f"{metric}{{")]
+    assert values
+    return sum(map(float, values))
+
+
+@pytest.mark.slow
+def test_prompts_are_prefilled_by_the_servers_that_are_there_for_it(
+    trial: Make, site: LocalSite, converge: Callable[..., None]
+) -> None:
+    stack = Simulated()
+    one = trial(replicas=2, prefill={"replicas": 1}, router={"config": {"text": SPLIT}})
+    stack.check(one.treatment)
+    assert one.treatment.stack.accelerators == 3
+    converge(stack, one, site)
+    target = stack.target(one, site)
+    assert len(target.metrics_urls) == 3
+    (prefill,) = target.prefill_urls
+    decode = [url for url in target.metrics_urls if url != prefill]
+    assert completion(target.base_url, target.model).status == 200
+    assert told(prefill, "vllm:generation_tokens_total") == 1
+    assert sum(told(url, "vllm:generation_tokens_total") for url in decode) == 3
+    assert stack.remove(site) == []
+
+
+@pytest.mark.slow
+def test_the_time_of_faults_begins_with_each_trial_and_a_crash_is_told(
+    trial: Make, site: LocalSite, converge: Callable[..., None]
+) -> None:
+    stack = Simulated()
+    faults = [{"kind": "crash", "replica": 1, "at": "1s", "duration": "1s"}]
+    one = trial(replicas=2, faults=faults)
+    converge(stack, one, site)
+    time.sleep(1.5)
+    assert stack.restarts(one, site) == 0, "no trial has begun"
+    for changed in (frozenset(Step), frozenset()):
+        assert until(lambda: stack.healthy(Step.SERVER, one, site), 10)
+        assert stack.cleanse(one, site, changed).clean is True
+        assert stack.restarts(one, site) == 0
+        assert until(lambda: stack.restarts(one, site) == 1, 10), "it crashes in each trial"
+        assert not stack.healthy(Step.SERVER, one, site)
+        (ending,) = stack.endings(one, site)
+        assert "simulated server 1" in ending
+        assert "crashed, as its fault asks" in ending
+    assert stack.remove(site) == []
+
+
+@pytest.mark.slow
+def test_a_stall_without_an_end_is_over_when_the_next_trial_begins(
+    trial: Make, site: LocalSite, converge: Callable[..., None]
+) -> None:
+    stack = Simulated()
+    one = trial(faults=[{"kind": "stall", "at": "500ms"}])
+    converge(stack, one, site)
+    target = stack.target(one, site)
+    for _ in range(2):
+        assert stack.cleanse(one, site, frozenset()).clean is True
+        assert completion(target.base_url, target.model).status == 200
+        time.sleep(0.6)
+        with pytest.raises(Unreachable, match="did not answer"):
+            ask(
+                "POST",
+                f"{target.base_url}/v1/completions",
+                timeout_s=1.0,
+                document={"model": target.model, "prompt": [1, 2, 3], "max_tokens": 1},
+            )
+    assert stack.restarts(one, site) == 0
+    assert stack.remove(site) == []
+
+
+@pytest.mark.slow
+def test_a_slow_replica_takes_longer_and_the_others_do_not(
+    trial: Make, site: LocalSite, converge: Callable[..., None]
+) -> None:
+    stack = Simulated()
+    one = trial(replicas=2, jitter=0.05, faults=[{"kind": "slow", "replica": 1, "factor": 30}])
+    converge(stack, one, site)
+    target = stack.target(one, site)
+    servers = [url.removesuffix("/metrics") for url in target.metrics_urls]
+
+    def prefill_s(server: str) -> float:
+        name = "vllm:time_to_first_token_seconds_sum"
+        before = told(f"{server}/metrics", name)
+        assert completion(server, target.model).status == 200
+        return told(f"{server}/metrics", name) - before
+
+    before = [prefill_s(server) for server in servers]
+    assert before[1] < 3 * before[0], "no trial has begun"
+    assert stack.cleanse(one, site, frozenset()).clean is True
+    after = [prefill_s(server) for server in servers]
+    assert after[1] > 10 * after[0]
     assert stack.remove(site) == []
 
 

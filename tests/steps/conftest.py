@@ -130,6 +130,7 @@ class ScriptedHarness:
     version: ClassVar[str] = "1"
     runs: int = 0
     failures: list[StepFailure] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
 
     def preflight(self, treatment: Treatment) -> None:
         del treatment
@@ -139,6 +140,7 @@ class ScriptedHarness:
     ) -> Measurement:
         del stop
         self.runs += 1
+        self.jobs.append(job)
         if self.failures:
             raise self.failures.pop(0)
         progress(Progress("window", 1.0, 2.0, 10, 9, 0))

@@ -133,6 +133,33 @@ def test_a_server_of_which_nobody_can_say_how_it_ended_is_a_failure(bench: Bench
     assert result.attempts[0].message.startswith("a server ended while the workload ran; ")
 
 
+def test_the_harness_is_given_the_files_where_they_are_here(bench: Bench) -> None:
+    run = bench.run()
+
+    def here(treatment: Any) -> Any:
+        model = treatment.model.model_copy(update={"tokenizer": "words"})
+        return treatment.model_copy(update={"model": model})
+
+    run.files = here
+    assert isinstance(converge(run, retries=0), Record)
+    assert bench.harness.jobs[0].model.tokenizer == "words"
+    assert run.trial.treatment.model.tokenizer is None
+
+
+def test_files_that_cannot_be_had_fail_the_workload_before_it_begins(bench: Bench) -> None:
+    run = bench.run()
+
+    def gone(_: Any) -> Any:
+        raise failure(FailureClass.USER, "ConfigMap b/x: it is not there; submit it again.")
+
+    run.files = gone
+    result = converge(run, retries=5)
+    assert isinstance(result, Failure)
+    assert [each.step for each in result.attempts] == [Step.WORKLOAD]
+    assert "submit it again" in result.attempts[0].message
+    assert bench.harness.runs == 0
+
+
 def test_a_wrong_wish_fails_once_and_says_why(bench: Bench) -> None:
     bench.harness.failures = [failure(FailureClass.USER, "no such model")]
     result = converge(bench.run(), retries=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,13 +16,17 @@ from llmatrix.results.record import Failure, Record
 
 Ended = tuple[Trial, Record | Failure]
 
-FIGURES: Final = (
-    ("TTFT p50", "ttft_ms_p50", "ms"),
-    ("output", "output_tokens_per_s", "tok/s"),
-    ("ITL p50", "itl_ms_p50", "ms"),
-    ("cached", "prefix_cache_hit_ratio", ""),
+Figure = tuple[str, str, str]
+"""Heading, metric and unit."""
+
+FIGURES: Final[tuple[tuple[Figure, ...], ...]] = (
+    (("TTFT p50", "ttft_ms_p50", "ms"), ("E2E p50", "e2e_ms_p50", "ms")),
+    (("output", "output_tokens_per_s", "tok/s"),),
+    (("ITL p50", "itl_ms_p50", "ms"), ("requests", "requests_per_s", "req/s")),
+    (("cached", "prefix_cache_hit_ratio", ""),),
 )
-"""Heading, metric and unit; where there is no room, the last ones are left out first."""
+"""What is shown: of each group the first that there is, for whole answers have no first token.
+Where there is no room, the last groups are left out first."""
 
 _FIGURE: Final = 8
 _GAP: Final = 2
@@ -46,6 +50,16 @@ class Layout:
     labels: tuple[int, ...]
     figures: int
     verdict: int
+
+
+def chosen(results: Iterable[Record | Failure]) -> list[Figure]:
+    """Choose the figure of each group: the first that any of these trials has, else the first."""
+    found = [result.metrics for result in results if isinstance(result, Record)]
+
+    def there(figure: Figure) -> bool:
+        return any(metrics.get(figure[1]) is not None for metrics in found)
+
+    return [next(filter(there, group), group[0]) for group in FIGURES]
 
 
 def layout(width: int, needs: Sequence[int], verdict_need: int) -> Layout:
@@ -95,15 +109,16 @@ def ended_table(ended: Sequence[Ended], width: int) -> Table:
     hidden = len(paths) - len(fits.labels)
     if hidden:
         table.add_column("…", width=_MORE)
-    for heading, _, unit in FIGURES[: fits.figures]:
+    figures = chosen(result for _, result in ended)[: fits.figures]
+    for heading, _, unit in figures:
         table.add_column(f"{heading}\n{unit}", justify="right", width=_FIGURE, no_wrap=True)
     table.add_column("verdict", width=fits.verdict, no_wrap=True, overflow="ellipsis")
     for (trial, result), told in zip(ended, verdicts, strict=True):
         labels = [Text(trial.levels.get(path, "")) for path in paths[: len(fits.labels)]]
         style = "" if isinstance(result, Record) and result.valid else "red"
-        figures = [figure(result, name) for _, name, _ in FIGURES[: fits.figures]]
+        cells = [figure(result, name) for _, name, _ in figures]
         word = told if fits.verdict >= min(len(told), 2 * _VERDICT) else re.split(r"\W", told)[0]
-        table.add_row(*labels, *(["…"] if hidden else []), *figures, Text(word, style=style))
+        table.add_row(*labels, *(["…"] if hidden else []), *cells, Text(word, style=style))
     return table
 
 

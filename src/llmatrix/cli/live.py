@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from llmatrix.cli.ended_table import FIGURES, ended_table, figure
+from llmatrix.cli.ended_table import chosen, ended_table, figure
 from llmatrix.cli.printable import printable
 from llmatrix.cli.run_state import LaneState, RunState
 from llmatrix.cli.wording import counted, duration, levels, verdict
@@ -194,5 +194,9 @@ def _left(state: RunState) -> str:
 def _told(result: Record | Failure) -> str:
     if isinstance(result, Failure):
         return verdict(result)
-    named = (f"{h} {figure(result, name)} {unit}".strip() for h, name, unit in FIGURES)
-    return f"{verdict(result)}: {', '.join(named)}"
+    named = [
+        f"{heading} {figure(result, name)} {unit}".strip()
+        for heading, name, unit in chosen([result])
+        if result.metrics.get(name) is not None
+    ]
+    return f"{verdict(result)}: {', '.join(named)}" if named else verdict(result)

@@ -83,7 +83,7 @@ def _print_tables(plan: Plan, shown: int) -> None:
     for lane, position, trial in islice(_ordered(plan), shown):
         # A label is the user's text, not rich's markup.
         levels = (Text(trial.levels.get(path, "")) for path in plan.paths)
-        table.add_row(str(lane), str(position), *levels, _replicate(trial))
+        table.add_row(str(lane), str(position), *levels, trial.replicate.name)
     console.print(table)
     if len(plan) > shown:
         console.print(f"… and {len(plan) - shown:,} more; --all lists them, --json too.")
@@ -98,21 +98,36 @@ def summary(plan: Plan) -> list[str]:
         if step in estimate.transitions
     )
     replicates = plan.replicates.deployments * plan.replicates.workloads
+    controls = f" + {counted(plan.controls, 'control trial')}" if plan.controls else ""
     lines = [
         f"{plan.experiment.name}: {counted(plan.treatments, 'treatment')} × "
-        f"{counted(replicates, 'replicate')} = "
+        f"{counted(replicates, 'replicate')}{controls} = "
         f"{counted(len(plan), 'trial')} in {counted(len(plan.lanes), 'lane')}",
         f"deployments: {estimate.deployments:,}; applied steps: {transitions or 'none'}",
         f"time: about {duration(estimate.seconds)}; "
         f"accelerator-hours: {estimate.accelerator_hours:,.2f}",
     ]
+    lines += downloads(plan)
     if estimate.cost is not None:
         lines.append(f"cost: about {estimate.cost:,.2f}")
     return [*lines, *left_out(plan)]
 
 
-def _replicate(trial: Trial) -> str:
-    return f"{trial.replicate.deployment + 1}.{trial.replicate.workload + 1}"
+def downloads(plan: Plan) -> list[str]:
+    """Tell what of the time is for models from the Hub, and what is not in it."""
+    estimate, rate = plan.estimate, plan.experiment.run.cluster.download_rate
+    lines = []
+    if estimate.download_s:
+        lines.append(
+            f"of it for models from the Hub: about {duration(estimate.download_s)} at "
+            f"{rate / 1e6:,.0f} MB/s (run.cluster.download_rate)"
+        )
+    if estimate.uncounted:
+        lines.append(
+            f"the download of {', '.join(estimate.uncounted)} is not in it: stack.model.size says "
+            f"how much that is"
+        )
+    return lines
 
 
 def _ordered(plan: Plan) -> Iterator[tuple[int, int, Trial]]:
@@ -129,11 +144,14 @@ def _print_json(plan: Plan) -> None:
         "factors": {f.path: [level.label for level in f.levels] for f in plan.loaded.factors},
         "treatments": plan.treatments,
         "replicates": plan.replicates.model_dump(),
+        "controls": plan.controls,
         "trials": len(plan),
         "lanes": len(plan.lanes),
         "deployments": estimate.deployments,
         "transitions": {step.value: count for step, count in estimate.transitions.items()},
         "seconds": round(estimate.seconds, 3),
+        "download_seconds": round(estimate.download_s, 3),
+        "downloads_not_counted": list(estimate.uncounted),
         "accelerator_hours": round(estimate.accelerator_hours, 6),
         "cost": estimate.cost,
         "left_out": [{"levels": dict(each.levels), "why": each.why} for each in plan.left_out],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from llmatrix.errors import Problem, SpecError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llmatrix.errors import Problem, SpecError, UserError
 from llmatrix.harness.registry import harness
 from llmatrix.plan.build import Plan
+from llmatrix.spec.paths import find, keys_of
 from llmatrix.stacks.registry import KINDS, anywhere, stack
 
 
@@ -15,7 +19,8 @@ def check(plan: Plan) -> None:
         UserError: one cannot.
     """
     for treatment in plan.distinct_stacks():
-        anywhere(treatment.stack.kind).check(treatment)
+        with _placed(plan):
+            anywhere(treatment.stack.kind).check(treatment)
 
 
 def preflight(plan: Plan, engine: str = "local") -> None:
@@ -30,10 +35,28 @@ def preflight(plan: Plan, engine: str = "local") -> None:
     for treatment in plan.distinct_stacks():
         if engine == "local":
             _hold_here(plan, treatment.stack.kind)
-            stack(treatment.stack.kind).preflight(treatment)
+            with _placed(plan):
+                stack(treatment.stack.kind).preflight(treatment)
         else:
-            stack(treatment.stack.kind, on="kubernetes").check(treatment)
+            with _placed(plan):
+                stack(treatment.stack.kind, on="kubernetes").check(treatment)
         harness(treatment.workload.harness).preflight(treatment)
+
+
+@contextmanager
+def _placed(plan: Plan) -> Iterator[None]:
+    """Add to what a stack refuses where in the file it stands, if it begins with a path."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except UserError as error:
+        path, _, message = str(error).partition(": ")
+        if find(path) is None:
+            raise
+        keys = ("matrix", path) if path in plan.paths else keys_of(path)
+        place = plan.loaded.source.place(keys, key=True)
+        raise SpecError(Problem(place, path, message)) from error
 
 
 def _hold_here(plan: Plan, kind: str) -> None:

@@ -33,8 +33,7 @@ def command(
       llmatrix query 'SELECT "stack.router.config" AS router, avg(ttft_ms_p50) FROM trials
       WHERE valid GROUP BY router' results/quickstart
     """
-    from llmatrix.results.data_dictionary import describe  # noqa: PLC0415 - not for --help
-    from llmatrix.results.places import find_experiment  # noqa: PLC0415
+    from llmatrix.results.places import find_experiment  # noqa: PLC0415 - not for --help
     from llmatrix.results.query import query  # noqa: PLC0415
     from llmatrix.results.trials_index import open_tables  # noqa: PLC0415
 
@@ -44,6 +43,8 @@ def command(
         raise click.UsageError("give a question, such as 'SELECT * FROM trials', or --columns")
     tables = open_tables(*find_experiment(place, command="llmatrix query SQL"))
     if sql is None:
+        from llmatrix.results.data_dictionary import describe  # noqa: PLC0415 - only here
+
         told = [(c.table, c.name, c.type, c.unit, c.meaning) for c in describe(tables)]
         _print(form, ("table", "column", "type", "unit", "meaning"), told)
         return

@@ -26,6 +26,8 @@ EXPIRES: Final = "llmatrix.dev/expires"
 """POSIX second after which nobody wants it any more."""
 SPEC: Final = "llmatrix.dev/spec"
 """Annotation: hash of what was asked for, to tell whether an object of that name is ours."""
+PARTS: Final = "llmatrix.dev/parts"
+"""Annotation: how many ConfigMaps carry one content together."""
 LEVELS: Final = "llmatrix.dev/levels"
 """Annotation: the levels of a trial, for people."""
 

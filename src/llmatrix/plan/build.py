@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llmatrix.errors import Place, Problem, SpecError, UserError
+from llmatrix.plan.controls import interleave
 from llmatrix.plan.digest import canonical, digest
+from llmatrix.plan.downloads import Downloads, LaneDownloads
 from llmatrix.plan.estimate import (
     ASSUMED_STEP_S,
     Estimate,
@@ -23,8 +25,9 @@ from llmatrix.plan.step import Step
 from llmatrix.plan.treatments import Combination, LevelTable, combinations, level_table
 from llmatrix.plan.trial import Replicate, Trial
 from llmatrix.plan.variants import Finish, as_it_is
-from llmatrix.spec.experiment import Experiment, Replicates, Treatment
+from llmatrix.spec.experiment import Experiment, Model, Replicates, Treatment
 from llmatrix.spec.load import Loaded
+from llmatrix.spec.stacks import Stack
 
 Versions = Callable[[str, str], Mapping[str, str]]
 """Kind of stack and name of harness to the versions of what measures."""
@@ -56,12 +59,13 @@ class Plan:
     """The trials of an experiment, in lanes. Trials are made when asked for.
 
     ``step_seconds`` tells, by kind of stack, how long applied steps took in earlier trials; what
-    it does not tell is assumed. ``finish`` makes a stack whole where validation alone does not:
-    it puts what a chart renders to in the chart's place. Treatments that surely do not fit where
-    they would be served are left out, and told as ``left_out``; ``unjudged`` says of what nobody
-    can tell.
+    it does not tell is assumed, downloads by the sizes in the file. ``finish`` makes a stack whole
+    where validation alone does not: it puts what a chart renders to in its place. Treatments
+    that surely do not fit where they would be served are left out, and told as ``left_out``;
+    ``unjudged`` says of what nobody can tell.
 
-    A trial's number counts replicates within treatments within repetitions of deployments.
+    A trial's number counts replicates within treatments within repetitions of deployments; those
+    of control trials come after all of these.
     """
 
     def __init__(
@@ -84,18 +88,25 @@ class Plan:
         self._combinations: list[Combination] = []
         self._resolved: list[Resolved] = []
         self._deployments: dict[Resolved, Deployment] = {}
+        self._downloads = Downloads(self.experiment.run)
         self._fitting = Fitting(self._resolver)
         self._left_out: list[tuple[Combination, str]] = []
         self._collect(only or {})
         fresh = self.experiment.run.isolation == "fresh"
+        self._controls: list[tuple[int, Replicate]] = []
         blocks = split_plot(self._placed(), self.experiment.run.seed)
+        if self.experiment.run.control is not None:
+            every = self.experiment.run.control.every
+            blocks = [self._controlled(block, every) for block in blocks]
         if fresh:
             blocks = [Block(b.model, ((n,),)) for b in blocks for n in b.flat()]
         packed = pack(blocks, self.experiment.run.parallelism, self._block_seconds)
         self.lanes = tuple(Lane(tuple(each)) for each in packed)
         self.lane_estimates = [self._estimate(lane) for lane in self.lanes]
         self.estimate: Estimate = total(
-            self.lane_estimates, self.experiment.run.price_per_accelerator_hour
+            self.lane_estimates,
+            self.experiment.run.price_per_accelerator_hour,
+            self._downloads.uncounted,
         )
 
     @property
@@ -110,7 +121,12 @@ class Plan:
 
     def __len__(self) -> int:
         """Count the trials."""
-        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+        return self._replicated + self.controls
+
+    @property
+    def controls(self) -> int:
+        """How many of the trials are control trials."""
+        return len(self._controls)
 
     def __iter__(self) -> Iterator[Trial]:
         """Give every trial, lane by lane, in its order."""
@@ -119,15 +135,14 @@ class Plan:
 
     def trial(self, number: int) -> Trial:
         """Make the trial of a number."""
-        treatment = self._treatment_of(number)
-        replicate = Replicate(self._repetition_of(number), number % self.replicates.workloads)
+        treatment, replicate = self._treatment_of(number), self._replicate_of(number)
         resolved = self._resolved[treatment]
         document = self._resolver.treatment(resolved)
         versions = self._versions(document.stack.kind, document.workload.harness)
         trial_id = self._id(resolved, replicate, versions)
         standing = self._deployment(resolved, replicate.deployment).keys
         levels = self._table.assignment(self._combinations[treatment])
-        seed = digest(self._resolver.workload_digest(resolved), *map(str, _pair(replicate)))
+        seed = digest(self._resolver.workload_digest(resolved), *_told(replicate))
         return Trial(
             id=trial_id,
             experiment=self.experiment.name,
@@ -226,15 +241,38 @@ class Plan:
         each = self.replicates.workloads
         return (replicate.deployment * self.treatments + treatment) * each + replicate.workload
 
+    def _controlled(self, block: Block, every: int) -> Block:
+        """Put control trials into a block: of its treatment that comes first in the file."""
+        control = min(map(self._treatment_of, block.flat()))
+        front = next(
+            place
+            for place, part in enumerate(block.trials)
+            if any(self._treatment_of(number) == control for number in part)
+        )
+        repetition = self._replicate_of(block.trials[0][0]).deployment
+        full = interleave(block, front=front, every=every, first=len(self))
+        added = len([*full.flat()]) - len([*block.flat()])
+        self._controls += [(control, Replicate(repetition, 0, n + 1)) for n in range(added)]
+        return full
+
+    @property
+    def _replicated(self) -> int:
+        return len(self._combinations) * self.replicates.deployments * self.replicates.workloads
+
     def _treatment_of(self, number: int) -> int:
+        if number >= self._replicated:
+            return self._controls[number - self._replicated][0]
         return number // self.replicates.workloads % len(self._combinations)
 
-    def _repetition_of(self, number: int) -> int:
-        return number // (self.replicates.workloads * len(self._combinations))
+    def _replicate_of(self, number: int) -> Replicate:
+        if number >= self._replicated:
+            return self._controls[number - self._replicated][1]
+        repetition = number // (self.replicates.workloads * len(self._combinations))
+        return Replicate(repetition, number % self.replicates.workloads)
 
     def _deployment_of(self, number: int) -> Deployment:
         resolved = self._resolved[self._treatment_of(number)]
-        return self._deployment(resolved, self._repetition_of(number))
+        return self._deployment(resolved, self._replicate_of(number).deployment)
 
     def _deployment(self, resolved: Resolved, repetition: int) -> Deployment:
         key = (resolved[0], resolved[1], repetition)
@@ -259,7 +297,7 @@ class Plan:
         versions: Mapping[str, str],
     ) -> str:
         content = self._resolver.treatment_digest(resolved)
-        return digest(content, *map(str, _pair(replicate)), canonical(dict(versions)))
+        return digest(content, *_told(replicate), canonical(dict(versions)))
 
     def _block_seconds(self, block: Block) -> float:
         kind = self._deployment_of(next(block.flat())).kind
@@ -276,14 +314,19 @@ class Plan:
         sums = LaneEstimate()
         fresh = self.experiment.run.isolation == "fresh"
         standing: Deployment | None = None
+        lane_downloads = LaneDownloads(sums, fresh=fresh)
         for number in lane.numbers():
             workload = self._resolved[self._treatment_of(number)][2]
             wanted = self._deployment_of(number)
             seconds = self._resolver.workload_s[workload]
             if fresh or wanted is not standing:
-                for step in transition(None if fresh else standing, wanted):
+                steps = transition(None if fresh else standing, wanted)
+                for step in steps:
                     sums.transitions[step] = sums.transitions.get(step, 0) + 1
                     seconds += self._step_s[wanted.kind].get(step, 0.0)
+                if Step.MODEL in steps and Step.MODEL not in self._step_s[wanted.kind]:
+                    download = self._downloads.of(*self._model_and_stack(number))
+                    lane_downloads.add(download, wanted, others=standing is not None)
             standing = wanted
             sums.trials += 1
             sums.seconds += seconds
@@ -291,11 +334,16 @@ class Plan:
             sums.accelerator_s += seconds * wanted.accelerators
         return sums
 
+    def _model_and_stack(self, number: int) -> tuple[Model, Stack]:
+        resolved = self._resolved[self._treatment_of(number)]
+        return self._resolver.model(resolved), self._resolver.stack(resolved)
+
 
 def _replicates(experiment: Experiment) -> Replicates:
     asked = experiment.replicates
     return asked if isinstance(asked, Replicates) else Replicates(workloads=asked)
 
 
-def _pair(replicate: Replicate) -> tuple[int, int]:
-    return replicate.deployment, replicate.workload
+def _told(replicate: Replicate) -> list[str]:
+    """Give what tells a replicate from all others, for a digest."""
+    return [str(number) for number in replicate.document().values()]

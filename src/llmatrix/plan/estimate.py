@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,6 +40,7 @@ class LaneEstimate:
         seconds: of wall time, transitions included.
         window_s: of that, seconds of measured windows.
         accelerator_s: seconds of wall time times the accelerators held meanwhile.
+        download_s: of the wall time, seconds of models that come from the Hub.
         transitions: how often each step is applied.
     """
 
@@ -47,6 +48,7 @@ class LaneEstimate:
     seconds: float = 0.0
     window_s: float = 0.0
     accelerator_s: float = 0.0
+    download_s: float = 0.0
     transitions: dict[Step, int] = field(default_factory=dict)
 
 
@@ -60,6 +62,8 @@ class Estimate:
         cost: in the currency of the price, or None without one.
         deployments: model servers started.
         transitions: how often each step is applied.
+        download_s: of the time, what models take that come from the Hub, in the lane of most.
+        uncounted: repositories whose download is not in it: nobody says how much they are.
     """
 
     seconds: float
@@ -67,9 +71,15 @@ class Estimate:
     cost: float | None
     deployments: int
     transitions: dict[Step, int]
+    download_s: float = 0.0
+    uncounted: tuple[str, ...] = ()
 
 
-def total(lanes: list[LaneEstimate], price_per_accelerator_hour: float | None) -> Estimate:
+def total(
+    lanes: list[LaneEstimate],
+    price_per_accelerator_hour: float | None,
+    uncounted: Iterable[str] = (),
+) -> Estimate:
     """Add the lanes up."""
     transitions: dict[Step, int] = {}
     for lane in lanes:
@@ -82,6 +92,8 @@ def total(lanes: list[LaneEstimate], price_per_accelerator_hour: float | None) -
         cost=None if price_per_accelerator_hour is None else hours * price_per_accelerator_hour,
         deployments=transitions.get(Step.SERVER, 0),
         transitions=transitions,
+        download_s=max((lane.download_s for lane in lanes), default=0.0),
+        uncounted=tuple(sorted(uncounted)),
     )
 
 

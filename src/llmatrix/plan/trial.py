@@ -11,14 +11,25 @@ from llmatrix.spec.experiment import Treatment
 
 @dataclass(frozen=True, slots=True, order=True)
 class Replicate:
-    """Which repetition: of the whole deployment, and of the workload on it; both from 0."""
+    """Which repetition: of the whole deployment, and of the workload on it; both from 0.
+
+    ``control`` counts the control trials on a deployment from 1; 0 is none of them.
+    """
 
     deployment: int = 0
     workload: int = 0
+    control: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name it as plans do, from 1: ``2.1``, or ``2.c3`` for the third control trial."""
+        which = f"c{self.control}" if self.control else str(self.workload + 1)
+        return f"{self.deployment + 1}.{which}"
 
     def document(self) -> dict[str, int]:
         """Give it as plain data, for records."""
-        return {"deployment": self.deployment, "workload": self.workload}
+        counted = {"deployment": self.deployment, "workload": self.workload}
+        return counted | ({"control": self.control} if self.control else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Loads:
 
 def loads(summary: Summary) -> Loads | None:
     """Give the load as it was varied; None where it was not, or is no single number."""
-    told = [_asked(treatment.records[0]) for treatment in summary.treatments]
+    told = [_asked(treatment.trials[0]) for treatment in summary.treatments]
     kinds = {found[0] for found in told if found}
     values = {found[1] for found in told if found}
     if len(kinds) != 1 or len(values) < 2:  # noqa: PLR2004 - one load is not varied

@@ -100,44 +100,68 @@ def compare_sides(
     wanted = _metrics(matched, metrics)
     limits = {metric.name: thresholds.get(metric.name, thresholds[""]) for metric in wanted}
     notes = [*_left_out(a), *_left_out(b), *matched.unmatched]
-    lines: list[tuple[Shown, str, list[tuple[Sample, Sample]]]] = []
+    lines: list[_Line] = []
     for metric in wanted:
         cells = _cells(matched, metric.name)
         if each:
-            lines += [(metric, name, [pair]) for name, pair in cells.items()]
+            lines += [_Line(metric, name, (pair,)) for name, pair in cells.items()]
             continue
         kept = _with_replicates(cells)
-        if dropped := [name for name in cells if name not in kept]:
-            notes.append(
-                f"{metric.label} leaves out {_counted(len(dropped), 'treatment')} with fewer than "
-                f"two valid replicates on a side: {_listed(dropped)}"
-            )
-        if missing := len(matched.cells) - len(cells):
-            notes.append(
-                f"{metric.label} is withheld in {_counted(missing, 'treatment')} of "
-                f"{len(matched.cells)}, on one side or both"
-            )
+        notes += _left_out_of_average(matched, metric, cells, kept)
         if kept:
-            lines.append((metric, "", list(kept.values())))
-    compared = [
-        compare(
-            [left for left, _ in pairs],
-            [right for _, right in pairs],
-            better=_better(metric),
-            threshold=limits[metric.name],
-        )
-        for metric, _, pairs in lines
-    ]
-    if not compared:
+            lines.append(_Line(metric, "", tuple(kept.values())))
+    if not lines:
         names = ", ".join(metric.name for metric in wanted)
         raise UserError(f"no treatment tells any of {names} on both sides; their records say why")
-    rows = tuple(
-        Row(metric, name, judged, len(pairs))
-        for (metric, name, pairs), judged in zip(
-            lines, judge(compared, confidence=confidence), strict=True
-        )
-    )
+    rows = _judged(lines, limits, confidence)
     return Comparison(a, b, matched, rows, tuple(notes), confidence, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one row compares: A's and B's replicates, treatment by treatment."""
+
+    metric: Shown
+    treatment: str
+    pairs: tuple[tuple[Sample, Sample], ...]
+
+
+def _judged(
+    lines: Sequence[_Line], limits: Mapping[str, float], confidence: float
+) -> tuple[Row, ...]:
+    """Compare each line, and judge all of them together."""
+    compared = [
+        compare(
+            [left for left, _ in line.pairs],
+            [right for _, right in line.pairs],
+            better=_better(line.metric),
+            threshold=limits[line.metric.name],
+        )
+        for line in lines
+    ]
+    return tuple(
+        Row(line.metric, line.treatment, judged, len(line.pairs))
+        for line, judged in zip(lines, judge(compared, confidence=confidence), strict=True)
+    )
+
+
+def _left_out_of_average(
+    matched: Matched,
+    metric: Shown,
+    cells: Mapping[str, tuple[Sample, Sample]],
+    kept: Mapping[str, tuple[Sample, Sample]],
+) -> Iterable[str]:
+    """Say which common treatments the average of a metric does without."""
+    if dropped := [name for name in cells if name not in kept]:
+        yield (
+            f"{metric.label} leaves out {_counted(len(dropped), 'treatment')} with fewer than "
+            f"two valid replicates on a side: {_listed(dropped)}"
+        )
+    if missing := len(matched.cells) - len(cells):
+        yield (
+            f"{metric.label} is withheld in {_counted(missing, 'treatment')} of "
+            f"{len(matched.cells)}, on one side or both"
+        )
 
 
 def document(comparison: Comparison) -> dict[str, Any]:

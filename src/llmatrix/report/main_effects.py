@@ -22,6 +22,19 @@ class MetricEffects:
     pairs: tuple[Interaction, ...]
 
 
+def no_interactions(summary: Summary) -> str:
+    """Say why interactions are left out, and what to do; empty where they are told."""
+    count = len(summary.treatments)
+    if count <= MOST_TREATMENTS or len(summary.varied) < 2:  # noqa: PLR2004 - a pair
+        return ""
+    return (
+        f"Which factors depend on each other is not computed above {MOST_TREATMENTS:,} treatments, "
+        f"and there are {count:,}: it would take longer than the page may. See two factors at a "
+        f"time in the page's heatmap, and judge a pair of levels with llmatrix compare DIR "
+        f"--a FACTOR=LEVEL --b FACTOR=LEVEL --only OTHER=LEVEL."
+    )
+
+
 def metric_effects(summary: Summary) -> list[MetricEffects]:
     """Give the effects on each metric of the short table that any treatment tells."""
     found = []

@@ -17,6 +17,7 @@ from llmatrix.analysis.checks import Verdict
 from llmatrix.analysis.drift import Drift, drift
 from llmatrix.report.bundle import bundling
 from llmatrix.report.headline import configuration, findings, held_text, lead, load_text
+from llmatrix.report.main_effects import no_interactions
 from llmatrix.report.measured import measure
 from llmatrix.report.payload import payload
 from llmatrix.report.provenance import provenance, reproduce, spent
@@ -85,7 +86,9 @@ def render_page(summary: Summary, *, live: str = "") -> str:
             tradeoffs=measured.tradeoffs,
             kept=_kept(summary),
             warnings=_warnings(summary),
+            no_interactions=no_interactions(summary),
             drifts=_drifts(summary),
+            controls=sum(record.control > 0 for record in summary.dataset.records),
             replicated=any(len(treatment.valid) > 1 for treatment in summary.treatments),
             provenance=provenance(summary),
             reproduce=reproduce(summary),
@@ -153,7 +156,11 @@ def _drifts(summary: Summary) -> list[tuple[Shown, Drift]]:
         if metric.name not in asked:
             continue
         series = [
-            [(r.started_at, v) for r in t.valid if (v := r.metrics.get(metric.name)) is not None]
+            [
+                (r.started_at, v)
+                for r in t.trials
+                if r.valid and (v := r.metrics.get(metric.name)) is not None
+            ]
             for t in summary.treatments
         ]
         told: Any = drift(series)

@@ -140,7 +140,7 @@ def _estimates(summary: Summary) -> Json:
 
 
 def _placed(summary: Summary) -> list[tuple[Record, int]]:
-    places = {record.trial: i for i, t in enumerate(summary.treatments) for record in t.records}
+    places = {record.trial: i for i, t in enumerate(summary.treatments) for record in t.trials}
     return [(record, places[record.trial]) for record in summary.dataset.records]
 
 
@@ -149,7 +149,8 @@ def _trial(summary: Summary, record: Record, place: int) -> Json:
     return {
         "id": record.trial,
         "t": place,
-        "r": list(record.replicate.values()),
+        "r": [record.replicate.get("deployment", 0), record.replicate.get("workload", 0)],
+        "c": record.control,
         "valid": record.valid,
         "why": ", ".join(check.name for check in record.failed_checks),
         "m": [_short(record.metrics.get(metric.name)) for metric in summary.metrics],

@@ -123,7 +123,7 @@ def server_series(summary: Summary) -> dict[str, list[Series]]:
     data = summary.dataset
     records = [record for record in data.records if SERVER in record.files]
     if len(records) > MOST_TRIALS:
-        chosen = {(t.valid or t.records)[0].trial for t in summary.treatments}
+        chosen = {(t.valid or t.trials)[0].trial for t in summary.treatments}
         records = [record for record in records if record.trial in chosen]
     sizes = {record.trial: record.files[SERVER].bytes for record in records}
     with duckdb.connect() as connection:

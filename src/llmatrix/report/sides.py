@@ -48,12 +48,13 @@ class Side:
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
-        """The side's measured trials, valid or not."""
+        """The side's measured replicates, valid or not; control trials tell drift, no level."""
         levels = self.dataset.levels
         return tuple(
             record
             for record in self.dataset.records
-            if all(levels[record.trial].get(f) in labels for f, labels in self.chosen.items())
+            if not record.control
+            and all(levels[record.trial].get(f) in labels for f, labels in self.chosen.items())
         )
 
     @property

@@ -20,15 +20,28 @@ Levels = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class Treatment:
-    """One combination of levels and the trials that measured it."""
+    """One combination of levels and the trials that measured it.
+
+    Attributes:
+        levels: of each factor.
+        records: its replicates; every estimate is made of these.
+        controls: its control trials: what they tell is drift. They are in no estimate, since no
+            other treatment saw their traffic.
+    """
 
     levels: Levels
     records: tuple[Record, ...]
+    controls: tuple[Record, ...] = ()
 
     @cached_property
     def valid(self) -> tuple[Record, ...]:
-        """The trials whose figures can be trusted; every estimate is made of these only."""
+        """The replicates whose figures can be trusted; every estimate is made of these only."""
         return tuple(record for record in self.records if record.valid)
+
+    @property
+    def trials(self) -> tuple[Record, ...]:
+        """Its replicates, then its control trials; at least one."""
+        return (*self.records, *self.controls)
 
     def sample(self, metric: str) -> Sample:
         """Give the metric's value for each independent unit of the valid trials, by its key.
@@ -191,7 +204,14 @@ class Summary:
         for record in self.dataset.records:
             groups.setdefault(self.levels(record), []).append(record)
         ordered = sorted(groups, key=lambda ls: [self._place(i, v) for i, v in enumerate(ls)])
-        return tuple(Treatment(levels, tuple(groups[levels])) for levels in ordered)
+        return tuple(
+            Treatment(
+                levels,
+                records=tuple(record for record in groups[levels] if not record.control),
+                controls=tuple(record for record in groups[levels] if record.control),
+            )
+            for levels in ordered
+        )
 
     @cached_property
     def varied(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmatrix.report.headline import findings
+from llmatrix.report.main_effects import no_interactions
 from llmatrix.report.shown import WITHHELD, Shown, duration, estimate_text, number, plain
 from llmatrix.report.summary import Effect, Kept, Summary, Treatment
 from llmatrix.results.record import Failure, Record
@@ -52,6 +53,9 @@ def _parts(summary: Summary, console: Console) -> Iterator[ConsoleRenderable]:
         for effect in summary.effects:
             yield Text()
             yield _effect(summary, effect, console)
+        if why := no_interactions(summary):
+            yield Text()
+            yield _note(why)
     yield from _invalid(summary)
     yield from _failures(summary)
     yield from _rest(summary)
@@ -237,8 +241,11 @@ def _rest(summary: Summary) -> Iterator[Text]:
 def describe(trial: Record | Failure) -> str:
     """Name a trial by its levels and replicate."""
     levels = " ".join(f"{path.rpartition('.')[2]}={level}" for path, level in trial.levels.items())
-    replicate = "/".join(str(number) for number in trial.replicate.values())
-    return plain(f"{levels} replicate {replicate}".strip())
+    which = {**trial.replicate}
+    control = which.pop("control", 0)
+    replicate = "/".join(str(number) for number in which.values())
+    told = f"control {control}" if control else f"replicate {replicate}"
+    return plain(f"{levels} {told}".strip())
 
 
 def _table() -> Table:

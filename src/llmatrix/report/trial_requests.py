@@ -75,7 +75,9 @@ def trial_requests(summary: Summary, connection: duckdb.DuckDBPyConnection) -> d
         "ORDER BY trial, request"
     ).fetchnumpy()
     trials = columns["trial"].astype(str)
-    starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]]) if trials.size else []
+    if not trials.size:  # no trial has requests that can be read
+        return {}
+    starts: Any = np.flatnonzero(np.r_[True, trials[1:] != trials[:-1]])
     ends = [*starts[1:], trials.size]
     return {
         str(trials[start]): _pack(columns, slice(start, end), counts[str(trials[start])])

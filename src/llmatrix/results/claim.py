@@ -107,7 +107,8 @@ class ClaimStore:
     def names(self, prefix: str = "") -> Iterator[str]:
         yield from self.sizes(prefix)
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
+    def folders(self, prefix: str = "", *, empty: bool = False) -> Iterator[str]:
+        del empty  # there are none
         found = (name[len(prefix) :].partition("/") for name in self.sizes(prefix))
         yield from dict.fromkeys(first for first, slash, _ in found if slash)
 

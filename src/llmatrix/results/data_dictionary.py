@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from llmatrix.analysis.definitions import METRICS
 from llmatrix.columns import REQUEST_COLUMNS
-from llmatrix.results.dataset import Tables
+from llmatrix.results.tables import Tables
 
 VERSION: Final = 1
 """Of the columns below; raised when one changes its meaning, not when one is added."""
@@ -48,6 +48,7 @@ TRIALS: Final = (
     _trials("simulated", "bool", "", "whether no real model answered"),
     _trials("replicate_deployment", "int64", "", "which repetition of the deployment, from 0"),
     _trials("replicate_workload", "int64", "", "which repetition of the workload on it, from 0"),
+    _trials("replicate_control", "int64", "", "which control trial of the deployment, or null"),
     _trials("<factor path>", "string", "", "label of the trial's level of the factor"),
     _trials("<metric>", "double", "in its name", "figure of the trial; null where withheld"),
     _trials("seconds_<step>", "double", "s", "what the step took"),

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from llmatrix.errors import StoreFault
-from llmatrix.plan.step import Step
 from llmatrix.results.levels import complete, factors_of, unnamed_factors
 from llmatrix.results.manifest import Manifest, read_manifest
 from llmatrix.results.record import Failure, Record
-from llmatrix.results.records import read_failure, read_record
-from llmatrix.results.request_tables import add_requests, find_requests, request_bytes
+from llmatrix.results.records import read_failure, read_record, record_name
+from llmatrix.results.request_tables import find_requests, request_bytes
 from llmatrix.results.store import Store, side_by_side
+from llmatrix.results.tables import Tables
+from llmatrix.results.trial_row import TrialRow, read_row
+from llmatrix.results.trials_table import trials_table
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+M = TypeVar("M", bound=Record | TrialRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,8 @@ class Dataset:
 
     def trials(self) -> pa.Table:
         """Give the table ``trials``; ``data_dictionary`` tells its columns."""
-        import pyarrow as pa  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
-
-        schema = pa.schema(_columns(self.records, self.factors))
         with no_search_for_garbage():
-            rows = [_row(record, self.levels[record.trial]) for record in self.records]
-            return pa.Table.from_pylist(rows, schema=schema)
+            return trials_table(self.records, self.levels, self.factors)
 
     def tables(self) -> Tables:
         """Give what SQL is asked of."""
@@ -89,43 +89,6 @@ class Dataset:
         return find_requests(self.store, self.experiment, request_bytes(self.records))[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """An experiment as SQL sees it: the table of its trials, and where their requests are.
-
-    Attributes:
-        store: where it was read from.
-        experiment: its name.
-        trials: the table.
-        factors: every factor's path; each is a column of it.
-        request_bytes: for each trial, the oldest first, what its record says of its requests.
-        problems: what could not be read, a clear sentence each.
-    """
-
-    store: Store
-    experiment: str
-    trials: pa.Table
-    factors: tuple[str, ...]
-    request_bytes: dict[str, int | None]
-    problems: tuple[str, ...]
-
-    def connect(self, *, requests: bool = True, mixed: bool = True) -> duckdb.DuckDBPyConnection:
-        """Open a DuckDB connection with the tables ``trials`` and, if wanted, ``requests``.
-
-        Trials whose ``requests.parquet`` is missing or torn are not in ``requests``;
-        ``Dataset.request_problems`` says which. Only the columns that a query names are read.
-        ``mixed`` is that of ``request_tables.add_requests``.
-        """
-        import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
-
-        connection = duckdb.connect()
-        connection.register("trials", self.trials)
-        if requests:
-            whole, _ = find_requests(self.store, self.experiment, self.request_bytes)
-            add_requests(connection, self.store, self.experiment, whole, mixed=mixed)
-        return connection
-
-
 def load(store: Store, experiment: str) -> Dataset:
     """Read an experiment from a store; what cannot be read is told in ``problems``.
 
@@ -133,44 +96,74 @@ def load(store: Store, experiment: str) -> Dataset:
         StoreFault: the store itself cannot be read.
     """
     with no_search_for_garbage():
-        return _load(store, experiment)
+        found = _find(store, experiment, _read_trial)
+        return Dataset(
+            store=store,
+            experiment=experiment,
+            manifest=found.manifest,
+            records=tuple(found.records),
+            failures=tuple(found.failures),
+            factors=found.factors,
+            levels=found.levels,
+            problems=tuple(found.problems),
+        )
 
 
-def _load(store: Store, experiment: str) -> Dataset:
-    records: list[Record] = []
-    failures: list[Failure] = []
-    problems: list[str] = []
-    trials = store.folders(f"{experiment}/")
-    found = list(side_by_side(store, trials, lambda t: _read_trial(store, experiment, t)))
-    for each in found:
-        if isinstance(each, Record):
-            records.append(each)
-        elif isinstance(each, Failure):
-            failures.append(each)
+def read_tables(store: Store, experiment: str) -> Tables:
+    """Give what ``load(store, experiment).tables()`` gives, in half of its time.
+
+    Raises:
+        StoreFault: the store itself cannot be read.
+    """
+    with no_search_for_garbage():  # until the records, of which only the table is kept, are gone
+        found = _find(store, experiment, _read_row)
+        return Tables(
+            store=store,
+            experiment=experiment,
+            trials=trials_table(found.records, found.levels, found.factors),
+            factors=found.factors,
+            request_bytes=request_bytes(found.records),
+            problems=tuple(found.problems),
+        )
+
+
+@dataclass(slots=True)
+class _Found(Generic[M]):
+    """What lies in an experiment's folders, sorted out."""
+
+    records: list[M] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    manifest: Manifest | None = None
+    factors: tuple[str, ...] = ()
+    levels: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+
+def _find(
+    store: Store, experiment: str, read: Callable[[Store, str, str], M | Failure | str | None]
+) -> _Found[M]:
+    found: _Found[M] = _Found()
+    trials = store.folders(f"{experiment}/", empty=True)
+    for each in side_by_side(store, trials, lambda trial: read(store, experiment, trial)):
+        if isinstance(each, Failure):
+            found.failures.append(each)
+        elif isinstance(each, str):
+            found.problems.append(each)
         elif each is not None:
-            problems.append(each)
+            found.records.append(each)
     try:
-        manifest = read_manifest(store, experiment)
+        found.manifest = read_manifest(store, experiment)
     except StoreFault as fault:
-        manifest = None
-        problems.append(str(fault))
+        found.problems.append(str(fault))
+    records, failures = found.records, found.failures
     records.sort(key=lambda record: (record.started_at, record.trial))
     failures.sort(key=lambda failure: (failure.ended_at, failure.trial))
-    factors = factors_of(item.levels for part in (records, failures) for item in part)
-    levels = complete(records, factors)
-    if more := unnamed_factors(records, levels):
-        factors += more
-        levels = complete(records, factors)
-    return Dataset(
-        store=store,
-        experiment=experiment,
-        manifest=manifest,
-        records=tuple(records),
-        failures=tuple(failures),
-        factors=factors,
-        levels=levels,
-        problems=tuple(problems),
-    )
+    found.factors = factors_of(item.levels for part in (records, failures) for item in part)
+    found.levels = complete(records, found.factors)
+    if more := unnamed_factors(records, found.levels):
+        found.factors += more
+        found.levels = complete(records, found.factors)
+    return found
 
 
 @contextlib.contextmanager
@@ -188,6 +181,16 @@ def no_search_for_garbage() -> Iterator[None]:
             gc.enable()
 
 
+def _read_row(
+    store: Store, experiment: str, trial: str
+) -> TrialRow | Record | Failure | str | None:
+    with contextlib.suppress(KeyError, StoreFault):
+        content = store.get(record_name(experiment, trial))
+        if row := read_row(content, experiment, trial):
+            return row
+    return _read_trial(store, experiment, trial)
+
+
 def _read_trial(store: Store, experiment: str, trial: str) -> Record | Failure | str | None:
     problem = None
     for read in (read_record, read_failure):
@@ -198,46 +201,3 @@ def _read_trial(store: Store, experiment: str, trial: str) -> Record | Failure |
         except StoreFault as fault:
             problem = problem or str(fault)
     return problem
-
-
-def _columns(records: Sequence[Record], factors: Sequence[str]) -> list[tuple[str, pa.DataType]]:
-    import pyarrow as pa  # noqa: PLC0415
-
-    checks = dict.fromkeys(check.name for record in records for check in record.checks)
-    metrics = dict.fromkeys(name for record in records for name in record.metrics)
-    return [
-        ("trial", pa.string()),
-        ("valid", pa.bool_()),
-        ("invalid_because", pa.string()),
-        ("simulated", pa.bool_()),
-        ("replicate_deployment", pa.int64()),
-        ("replicate_workload", pa.int64()),
-        *((path, pa.string()) for path in factors),
-        *((metric, pa.float64()) for metric in metrics),
-        *((f"seconds_{step}", pa.float64()) for step in Step),
-        *((f"outcome_{step}", pa.string()) for step in Step),
-        *((f"check_{name}", pa.string()) for name in checks),
-        ("accelerators", pa.int64()),
-        ("started_at", pa.float64()),
-        ("ended_at", pa.float64()),
-    ]
-
-
-def _row(record: Record, levels: dict[str, str | None]) -> dict[str, Any]:
-    failed = "; ".join(f"{c.name} {c.figure} ({c.limit})" for c in record.failed_checks)
-    return {
-        **levels,
-        **record.metrics,
-        **{f"seconds_{outcome.step}": outcome.seconds for outcome in record.steps},
-        **{f"outcome_{outcome.step}": str(outcome.outcome) for outcome in record.steps},
-        **{f"check_{check.name}": str(check.verdict) for check in record.checks},
-        "trial": record.trial,
-        "valid": record.valid,
-        "invalid_because": failed or None,
-        "simulated": record.simulated,
-        "replicate_deployment": record.replicate.get("deployment", 0),
-        "replicate_workload": record.replicate.get("workload", 0),
-        "accelerators": record.accelerators,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-    }

@@ -115,9 +115,10 @@ class FolderStore:
             self._fault(error, name, "written", "what was there before is still there")
 
     def get(self, name: str) -> bytes:
-        path = self._root / check_name(name)
+        path = f"{self._root}/{check_name(name)}"
         try:
-            return path.read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as quick as a Path
+                return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(name) from None
         except OSError as error:
@@ -151,12 +152,12 @@ class FolderStore:
         except OSError as error:
             self._fault(error, prefix, "listed")
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
+    def folders(self, prefix: str = "", *, empty: bool = False) -> Iterator[str]:
         parent = prefix.rstrip("/")
         try:
             for entry in self._entries(parent):
                 # An object store has no empty folders, so neither has this one.
-                if entry.is_dir(follow_symlinks=False) and _holds_a_file(entry.path):
+                if entry.is_dir(follow_symlinks=False) and (empty or _holds_a_file(entry.path)):
                     yield entry.name
         except OSError as error:
             self._fault(error, prefix, "listed")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from llmatrix.results.record import Record
+if TYPE_CHECKING:
+    from llmatrix.results.trial_row import Measured
 
 LONGEST_LABEL: Final = 40
 """Characters up to which a value is its own label."""
@@ -20,10 +21,10 @@ def factors_of(levels: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
 
 
 def unnamed_factors(
-    records: Sequence[Record], levels: Mapping[str, Mapping[str, str | None]]
+    records: Sequence[Measured], levels: Mapping[str, Mapping[str, str | None]]
 ) -> tuple[str, ...]:
     """Find what differs between records that have the same levels of every named factor."""
-    first: dict[tuple[str | None, ...], Record] = {}
+    first: dict[tuple[str | None, ...], Measured] = {}
     found: dict[str, None] = {}
     for record in records:
         twin = first.setdefault(tuple(levels[record.trial].values()), record)
@@ -36,7 +37,9 @@ def unnamed_factors(
     return tuple(found)
 
 
-def complete(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dict[str, str | None]]:
+def complete(
+    records: Sequence[Measured], factors: Sequence[str]
+) -> dict[str, dict[str, str | None]]:
     """Complete the levels of records made before a factor was added to the matrix.
 
     Such a record takes the value that its resolved document holds at the factor's path, under
@@ -50,7 +53,7 @@ def complete(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dic
         for path, label in record.levels.items()
     }
 
-    def level(record: Record, path: str) -> str | None:
+    def level(record: Measured, path: str) -> str | None:
         if path in record.levels:
             return record.levels[path]
         value = _at(_identity(record), path)
@@ -61,7 +64,7 @@ def complete(records: Sequence[Record], factors: Sequence[str]) -> dict[str, dic
     return {r.trial: {path: level(r, path) for path in factors} for r in records}
 
 
-def _identity(record: Record) -> dict[str, Any]:
+def _identity(record: Measured) -> dict[str, Any]:
     """Give what makes a treatment what it is: the document, and the versions of what measures."""
     return {**record.document, "versions": record.versions}
 

@@ -110,7 +110,8 @@ class ObjectStore:
             found = {o["path"]: o["size"] for page in pages for o in page}
         return {n: found[n] for n in sorted(found) if n.startswith(prefix)}
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
+    def folders(self, prefix: str = "", *, empty: bool = False) -> Iterator[str]:
+        del empty  # there are none
         import obstore  # noqa: PLC0415 - see object_address.connect
 
         parent = prefix.rstrip("/")

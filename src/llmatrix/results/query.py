@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from llmatrix.errors import StoreFault, UserError
-from llmatrix.results.dataset import Dataset, Tables
+from llmatrix.results.tables import Tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,7 +31,7 @@ class Answer:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def query(asked: Dataset | Tables, sql: str) -> Answer:
+def query(tables: Tables, sql: str) -> Answer:
     """Ask one question of the tables ``trials`` and ``requests``.
 
     Raises:
@@ -40,7 +40,6 @@ def query(asked: Dataset | Tables, sql: str) -> Answer:
     """
     import duckdb  # noqa: PLC0415 - costs 0.1 s, not every command reads tables
 
-    tables = asked.tables() if isinstance(asked, Dataset) else asked
     needs_requests = _names_requests(sql)
     try:
         return _answer(tables, sql, requests=needs_requests, mixed=False)

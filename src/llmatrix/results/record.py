@@ -89,6 +89,11 @@ class Record(_Part):
     files: dict[str, StoredFile] = Field(default_factory=dict)
 
     @property
+    def control(self) -> int:
+        """Which control trial of its deployment it is, from 1; 0 for a replicate."""
+        return self.replicate.get("control", 0)
+
+    @property
     def valid(self) -> bool:
         """Whether every check lets the figures be trusted."""
         return all(check.verdict is not Verdict.FAIL for check in self.checks)

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
-from llmatrix.results.record import Record
 from llmatrix.results.store import Store
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+    from llmatrix.results.trial_row import Measured
 
 REQUESTS: Final = "requests.parquet"
 _RANGE_BYTES: Final = 64 * 1024
@@ -48,7 +49,7 @@ def find_requests(
     return tuple(whole), tuple(problems)
 
 
-def request_bytes(records: Iterable[Record]) -> dict[str, int | None]:
+def request_bytes(records: Iterable[Measured]) -> dict[str, int | None]:
     """Give for each trial how many bytes of requests its record says that there are."""
     stored = ((record.trial, record.files.get(REQUESTS)) for record in records)
     return {trial: None if file is None else file.bytes for trial, file in stored}

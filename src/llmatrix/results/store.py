@@ -68,8 +68,14 @@ class Store(Protocol):
     def names(self, prefix: str = "") -> Iterator[str]:
         """Give every name that begins with ``prefix``, in order."""
 
-    def folders(self, prefix: str = "") -> Iterator[str]:
-        """Give the names of the folders right under ``prefix``, in order."""
+    def folders(self, prefix: str = "", *, empty: bool = False) -> Iterator[str]:
+        """Give the names of the folders right under ``prefix``, in order.
+
+        Args:
+            prefix: a folder's name and a slash.
+            empty: whether folders without a file may be among them, where a disk has such:
+                to leave them out costs it a look into every one.
+        """
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmatrix import __version__
-from llmatrix.results.dataset import Tables, load, no_search_for_garbage
 from llmatrix.results.object_cache import cache_folder
 from llmatrix.results.store import Store
+from llmatrix.results.tables import Tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WORTH_IT: Final = 500
 """Records from which remembering saves more than it costs."""
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _KEY: Final = b"llmatrix"
 _EVIDENCE: Final = ("record.json", "failure.json")
 
@@ -38,16 +38,14 @@ def open_tables(store: Store, experiment: str) -> Tables:
         StoreFault: the store itself cannot be read.
     """
     stamp = _stamp(store, experiment)
-    if stamp is None:
-        return load(store, experiment).tables()
     path = cache_folder() / "trials" / f"{_name(store, experiment)}.arrow"
-    remembered = _read(path, stamp, store, experiment)
-    if remembered is not None:
+    if stamp is not None and (remembered := _read(path, stamp, store, experiment)) is not None:
         return remembered
-    with no_search_for_garbage():  # until the records, of which only the table is kept, are gone
-        tables = load(store, experiment).tables()
+    from llmatrix.results.dataset import read_tables  # noqa: PLC0415 - 0.1 s that memory saves
+
+    tables = read_tables(store, experiment)
     # What was read while it changed must not be taken for what is there now.
-    if tables.trials.num_rows >= WORTH_IT and _stamp(store, experiment) == stamp:
+    if stamp and tables.trials.num_rows >= WORTH_IT and _stamp(store, experiment) == stamp:
         with contextlib.suppress(OSError):  # no room, no right to write: the next one reads again
             _write(path, stamp, tables)
     return tables
@@ -58,19 +56,20 @@ def _stamp(store: Store, experiment: str) -> str | None:
     if store.parallel > 1:
         return None
     folder = Path(store.url) / experiment
-    seen = hashlib.sha256(f"{_FORMAT} {__version__}".encode())
+    told = [f"{_FORMAT} {__version__}"]
     try:
         with os.scandir(folder) as found:
             trials = sorted(entry.name for entry in found)
-        for trial in ("", *trials):
-            for name in ("experiment.json",) if not trial else _EVIDENCE:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    at = os.stat(f"{folder}/{trial}/{name}")  # noqa: PTH116 - thrice as quick
-                    told = (trial, name, at.st_size, at.st_mtime_ns, at.st_ino)
-                    seen.update(repr(told).encode("utf-8", "surrogatepass"))
+        names = [f"{trial}/{file}" for trial in trials for file in _EVIDENCE]
+        for name in ("experiment.json", *names):
+            try:
+                at = os.stat(f"{folder}/{name}")  # noqa: PTH116 - thrice as quick
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            told.append(f"{name!r} {at.st_size} {at.st_mtime_ns} {at.st_ino}")
     except OSError:
         return None
-    return seen.hexdigest()
+    return hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _name(store: Store, experiment: str) -> str:

@@ -117,7 +117,9 @@ class Prefills:
 def _request(address: str, request: Request) -> bytes:
     """Write the client's request as one for a single token, not streamed."""
     document = orjson.loads(request.body)
-    document.pop("stream_options", None)
+    # A least number of tokens is of the whole answer, which the client's own replica gives.
+    for field in ("stream_options", "min_tokens"):
+        document.pop(field, None)
     document |= {"stream": False, "max_tokens": 1}
     if "max_completion_tokens" in document:
         document["max_completion_tokens"] = 1

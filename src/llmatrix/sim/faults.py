@@ -2,6 +2,7 @@
 
 A fault is written as ``KIND key=value ...``, times in seconds since the replicas were ready:
 ``slow replica=1 factor=3``, ``stall replica=0 at=10 for=5``, ``crash replica=2 at=30 for=10``.
+Whoever runs several trials on the same replicas begins that clock anew for each (``POST /faults``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Fault:
             goes on meanwhile, though the server still takes requests; ``crash``: connections are
             reset, and nobody listens until it is over, when the cache is empty.
         replica: which one, from 0.
-        at: seconds since the replicas were ready.
+        at: seconds since the replicas were ready, or were told to begin anew.
         lasts: seconds.
     """
 
@@ -43,12 +44,12 @@ class Fault:
 
     @property
     def ends(self) -> float:
-        """Seconds since the replicas were ready when it is over."""
+        """When it is over, on the clock of ``at``."""
         return self.at + self.lasts
 
 
-def parse(text: str, replicas: int) -> Fault:
-    """Read a fault for one of so many replicas.
+def parse(text: str, replicas: int | None) -> Fault:
+    """Read a fault for one of so many replicas; None where others are not this program's.
 
     Raises:
         BadFault: it is none.
@@ -65,8 +66,9 @@ def parse(text: str, replicas: int) -> Fault:
             raise BadFault(f"'{text}': '{key}' is twice or nothing that '{kind}' has{hint}")
         values[key] = _number(text, key, value)
     replica = values.get("replica", 0.0)
-    if replica != int(replica) or replica >= replicas:
-        raise BadFault(f"'{text}': replica must be a whole number from 0 to {replicas - 1}")
+    if replica != int(replica) or (replicas is not None and replica >= replicas):
+        most = "" if replicas is None else f" from 0 to {replicas - 1}"
+        raise BadFault(f"'{text}': replica must be a whole number{most}")
     if kind == "slow" and values.get("factor", 1.0) <= 1.0:
         raise BadFault(f"'{text}': 'slow' needs a factor above 1, such as 'slow factor=3'")
     return Fault(
@@ -92,7 +94,8 @@ class Disturbance:
     """When the steps of one replica end, faults and jitter taken into account.
 
     Attributes:
-        epoch: time at which the replicas were ready, on the clock of the steps.
+        epoch: time from which faults are counted, on the clock of the steps; infinite as long as
+            that has not come.
     """
 
     def __init__(
@@ -111,6 +114,8 @@ class Disturbance:
         """
         if self._jitter is not None:
             seconds *= self._jitter()
+        if self.epoch == math.inf:
+            return begin + seconds
         since = begin - self.epoch
         for fault in self._slow:
             if fault.at <= since < fault.ends:

@@ -34,6 +34,12 @@ class Membership:
         """Make a new endpoint for each."""
         return [Endpoint.at(url, self.labels.get(url)) for url in self.urls]
 
+    def document(self) -> dict[str, object]:
+        """Write it as ``of_document`` reads it."""
+        labels = {url: dict(pairs) for url, pairs in self.labels.items() if pairs}
+        told: dict[str, object] = {"servers": list(self.urls)}
+        return told | {"labels": labels} if labels else told
+
 
 def read(body: bytes) -> Membership:
     """Read what a request's body names; no servers at all is a list, too.

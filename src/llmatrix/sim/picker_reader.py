@@ -2,151 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import yaml
 
 from llmatrix.sim import picker_handlers, plugin_parameters, yaml_nodes
-from llmatrix.sim.node_reader import NodeReader, nearest
+from llmatrix.sim.node_reader import nearest
+from llmatrix.sim.picker_document import Declaration, PickerDocument
 from llmatrix.sim.picker_handlers import Declared
 from llmatrix.sim.plugin_types import Role, Status
 from llmatrix.sim.plugins import PLUGINS
 from llmatrix.sim.profiles import DEFAULT_WEIGHT, PickerConfig, ProfileConfig, Saturation, Used
 
-API_VERSIONS: Final = ("inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1")
-KIND: Final = "EndpointPickerConfig"
-_TOP: Final = (
-    "apiVersion",
-    "kind",
-    "plugins",
-    "schedulingProfiles",
-    "featureGates",
-    "saturationDetector",
-)
 _OF_PROFILES: Final = (Role.FILTER, Role.SCORER, Role.PICKER)
 
 
 @dataclass(slots=True)
-class PickerReader(NodeReader):
+class PickerReader(PickerDocument):
     """Reads one configuration."""
 
     declared: dict[str, Declared] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-    """Names of plugins that are declared, but wrongly: references to them are no mistake."""
+    """Of the plugins that are declared, those that can be simulated, and rightly."""
 
     def read(self, root: yaml.Node) -> PickerConfig | None:
-        if not isinstance(root, yaml.MappingNode):
-            self.wrong(root, f"a {KIND} is a mapping with apiVersion, kind and plugins")
+        fields = self.top(root)
+        if fields is None:
             return None
-        fields = dict(self.fields(root, _TOP, "the configuration"))
-        self._identity(root, fields)
-        for node in self.items(fields.get("plugins"), "plugins"):
-            self._declare(node)
+        for each in self.declarations(fields):
+            self._declare(each)
         profiles = [
-            profile
-            for node in self.items(fields.get("schedulingProfiles"), "schedulingProfiles")
-            if (profile := self._profile(node)) is not None
+            (name, [used for item in items if (used := self._used(item)) is not None])
+            for name, items in self.profiles(fields)
         ]
-        self._gates(fields.get("featureGates"))
+        for gate, item in self.gates(fields):
+            if gate == "flowControl":
+                self.wrong(item, "feature gate 'flowControl' is not simulated")
         saturation = self._saturation(fields.get("saturationDetector"))
-        at = fields.get("schedulingProfiles", root)
-        self._unique(at, [name for name, _ in profiles])
         if not profiles:
             profiles.append(("default", self._everything()))
         read = tuple(self._scheduling_profile(name, used) for name, used in profiles)
+        at = fields.get("schedulingProfiles", root)
         split = picker_handlers.disaggregation(self, self.declared, read, at)
         return None if self.problems else PickerConfig(read, split, saturation)
 
     # parts of the document
 
-    def _identity(self, root: yaml.Node, fields: Mapping[str, yaml.Node]) -> None:
-        version, kind = fields.get("apiVersion"), fields.get("kind")
-        if version is None:
-            self.wrong(root, f"apiVersion is missing; write {API_VERSIONS[0]}")
-        elif yaml_nodes.text(version) not in API_VERSIONS:
-            self.wrong(version, f"apiVersion must be {' or '.join(API_VERSIONS)}")
-        if kind is None:
-            self.wrong(root, f"kind is missing; write {KIND}")
-        elif yaml_nodes.text(kind) != KIND:
-            self.wrong(kind, f"kind must be {KIND}")
-
-    def _declare(self, node: yaml.Node) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a plugin is a mapping with a type, and perhaps name and parameters")
-            return
-        fields = dict(self.fields(node, ("name", "type", "parameters"), "a plugin"))
-        kind = self.text(fields, "type")
-        if kind is None:
-            if "type" not in fields:
-                self.wrong(node, "the plugin has no type")
-            return
-        name = self.text(fields, "name") or kind
-        if name in self.declared or name in self.broken:
-            self.wrong(fields.get("name", node), f"plugin name '{name}' is used more than once")
-            return
-        plugin = PLUGINS.get(kind)
+    def _declare(self, each: Declaration) -> None:
+        plugin = PLUGINS.get(each.type)
         if plugin is None or plugin.status is Status.REFUSED:
-            self.broken.add(name)
             self.wrong(
-                fields["type"],
-                f"plugin type '{kind}' is unknown{nearest(kind, PLUGINS)}"
+                each.fields["type"],
+                f"plugin type '{each.type}' is unknown{nearest(each.type, PLUGINS)}"
                 if plugin is None
-                else f"plugin '{kind}' is not simulated: {plugin.note}",
+                else f"plugin '{each.type}' is not simulated: {plugin.note}",
             )
             return
-        parameters = plugin_parameters.read(self, plugin, node, fields.get("parameters"))
-        self.declared[name] = Declared(plugin, Used(kind, name, parameters), node)
+        parameters = plugin_parameters.read(self, plugin, each.node, each.fields.get("parameters"))
+        self.declared[each.name] = Declared(
+            plugin, Used(each.type, each.name, parameters), each.node
+        )
 
-    def _profile(self, node: yaml.Node) -> tuple[str, list[Used]] | None:
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a scheduling profile is a mapping with a name and plugins")
+    def _used(self, node: yaml.Node) -> Used | None:
+        """Give the plugin of a profile; None also for one that was declared wrongly."""
+        named = self.reference(node)
+        declared = None if named is None else self.declared.get(named[0])
+        if named is None or declared is None:
             return None
-        fields = dict(self.fields(node, ("name", "plugins"), "a scheduling profile"))
-        name = self.text(fields, "name")
-        if not name:
-            if "name" not in fields:
-                self.wrong(node, "the scheduling profile has no name")
-            return None
-        used = []
-        for item in self.items(fields.get("plugins"), "plugins"):
-            plugin = self._reference(item)
-            if plugin is not None:
-                used.append(plugin)
-        return name, used
-
-    def _reference(self, node: yaml.Node) -> Used | None:
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a profile's plugin is a mapping with a pluginRef")
-            return None
-        fields = dict(self.fields(node, ("pluginRef", "weight"), "a profile's plugin"))
-        name = self.text(fields, "pluginRef")
-        if not name and "pluginRef" not in fields:
-            self.wrong(node, "the profile's plugin has no pluginRef")
-        if not name or name in self.broken:
-            return None
-        declared = self.declared.get(name)
-        if declared is None:
-            known = nearest(name, self.declared) or "; declare it under plugins"
-            self.wrong(fields["pluginRef"], f"pluginRef '{name}' names no declared plugin{known}")
-            return None
-        return replace(declared.used, weight=self._weight(fields.get("weight")))
+        return replace(declared.used, weight=self._weight(named[1]))
 
     def _weight(self, node: yaml.Node | None) -> int:
         if node is None or yaml_nodes.is_null(node):
             return DEFAULT_WEIGHT
         value = self.wanted(node, yaml_nodes.integer(node), "weight: an integer")
         return DEFAULT_WEIGHT if value is None else value
-
-    def _gates(self, node: yaml.Node | None) -> None:
-        for item in self.items(node, "featureGates"):
-            gate = yaml_nodes.text(item)
-            if gate == "flowControl":
-                self.wrong(item, "feature gate 'flowControl' is not simulated")
-            elif gate != "dataLayer":
-                known = nearest(str(gate), ("dataLayer", "flowControl"))
-                self.wrong(item, f"feature gate '{gate}' is unknown{known}")
 
     def _saturation(self, node: yaml.Node | None) -> Saturation:
         names = ("queueDepthThreshold", "kvCacheUtilThreshold", "metricsStalenessThreshold")
@@ -170,10 +99,6 @@ class PickerReader(NodeReader):
             usage if 0 < usage < 1 else plain.kv_cache_util_threshold,
             stale if stale > 0 else plain.metrics_staleness_threshold,
         )
-
-    def _unique(self, at: yaml.Node, names: list[str]) -> None:
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.wrong(at, f"profile name '{name}' is used more than once")
 
     # what a profile gets when it does not say
 

@@ -76,6 +76,11 @@ class PickerConfig:
     saturation: Saturation = Saturation()
 
     @property
+    def splits(self) -> bool:
+        """Whether prompts may be prefilled by another replica than the one that decodes."""
+        return self.disaggregation is not None and self.disaggregation.least is not None
+
+    @property
     def primary(self) -> ProfileConfig:
         """The profile whose replica answers the client."""
         if self.disaggregation is None:

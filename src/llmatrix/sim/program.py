@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
     import asyncio
 
+    from llmatrix.sim.faults import Fault
     from llmatrix.sim.profiles import PickerConfig
+    from llmatrix.sim.server import Settings
 
+_LIMITS: Final = (
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "block_size",
+    "enable_prefix_caching",
+)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -109,12 +118,24 @@ def _picker(value: str) -> PickerConfig:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the jitter.")
 @click.option(
+    "--first-replica",
+    metavar="NUMBER",
+    callback=lambda _context, _option, value: None if value is None else _ordinal(value),
+    help="The first replica's number, where others run elsewhere; or a name that ends with one, "
+    "as a StatefulSet's pods have. Default: 0, and there are no others.",
+)
+@click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="TEXT",
     help="'slow replica=1 factor=3', 'stall at=10 for=5' or 'crash at=30 for=10'; repeatable. "
     "Seconds since all were ready.",
+)
+@click.option(
+    "--faults-when-told",
+    is_flag=True,
+    help="Count the faults' seconds from each POST /faults, and none before the first.",
 )
 @click.option(
     "--role",
@@ -140,46 +161,11 @@ def serve(**options: Any) -> None:
     They answer OpenAI's completions and chat API, streaming and not. One word of text is one token;
     prompts of token ids are taken as they are. Answers always have all the tokens asked for.
     """
-    from llmatrix.sim import (  # noqa: PLC0415
-        faults,
-        latency,
-        listening,
-        presets,
-        scheduler,
-        server,
-    )
+    from llmatrix.sim import latency, listening, presets, server  # noqa: PLC0415
 
     router = options.pop("router_config")
     picker = None if router is None else _picker(router)
-    if options["port"] and options["port"] + options["replicas"] > 65535:  # noqa: PLR2004
-        raise click.UsageError("the ports after --port do not go far enough for all replicas")
-    try:
-        wrong = [faults.parse(text, options["replicas"]) for text in options.pop("faults")]
-    except faults.BadFault as error:
-        raise click.UsageError(f"--fault {error}") from None
-    if options["prefill_replicas"] and options["role"]:
-        raise click.UsageError("--prefill-replicas tells the roles already; leave --role out")
-    if options["prefill_replicas"] >= options["replicas"]:
-        raise click.UsageError("--prefill-replicas must leave at least one replica that decodes")
-    options["role"] = options["role"] or ""
-    if options["kv_transfer_bandwidth"] is not None:
-        options["kv_transfer_bandwidth"] *= 1e9
-    settings = server.Settings(
-        faults=tuple(wrong),
-        limits=scheduler.Limits(
-            *(
-                options.pop(name)
-                for name in (
-                    "max_num_seqs",
-                    "max_num_batched_tokens",
-                    "block_size",
-                    "enable_prefix_caching",
-                )
-            )
-        ),
-        tensor_parallel=options.pop("tensor_parallel_size"),
-        **options,
-    )
+    settings = _settings(options)
     listening.log_to_stdout()
     listening.end_as_first_process()
     try:
@@ -192,6 +178,48 @@ def serve(**options: Any) -> None:
         listening.run(lambda stop: server.serve(settings, engines, picker, stop))
     except OSError as error:
         raise click.ClickException(f"cannot listen at {settings.host}: {error}") from None
+
+
+def _ordinal(value: str) -> int:
+    """Read a number, or the one at the end of a name."""
+    found = re.search(r"(?:^|-)(\d{1,9})$", value)
+    if found is None:
+        raise click.BadParameter(f"'{value}' neither is nor ends with a number, as 'server-2' does")
+    return int(found[1])
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """Hold the options of ``serve`` against each other."""
+    from llmatrix.sim import scheduler, server  # noqa: PLC0415
+
+    if options["port"] and options["port"] + options["replicas"] > 65535:  # noqa: PLR2004
+        raise click.UsageError("the ports after --port do not go far enough for all replicas")
+    if options["prefill_replicas"] and options["role"]:
+        raise click.UsageError("--prefill-replicas tells the roles already; leave --role out")
+    if options["prefill_replicas"] >= options["replicas"]:
+        raise click.UsageError("--prefill-replicas must leave at least one replica that decodes")
+    if options["kv_transfer_bandwidth"] is not None:
+        options["kv_transfer_bandwidth"] *= 1e9
+    limits = [options.pop(name) for name in _LIMITS]
+    return server.Settings(
+        limits=scheduler.Limits(*limits),
+        faults=_faults(options),
+        first_replica=options.pop("first_replica") or 0,
+        role=options.pop("role") or "",
+        tensor_parallel=options.pop("tensor_parallel_size"),
+        **options,
+    )
+
+
+def _faults(options: dict[str, Any]) -> tuple[Fault, ...]:
+    """Read ``--fault``; where others have the first numbers, nobody knows how many there are."""
+    from llmatrix.sim import faults  # noqa: PLC0415
+
+    replicas = options["replicas"] if options["first_replica"] is None else None
+    try:
+        return tuple(faults.parse(text, replicas) for text in options.pop("faults"))
+    except faults.BadFault as error:
+        raise click.UsageError(f"--fault {error}") from None
 
 
 @command.command()

@@ -16,6 +16,7 @@ from llmatrix.sim.alarm import Alarms
 from llmatrix.sim.disaggregation import Prefills
 from llmatrix.sim.faults import Disturbance
 from llmatrix.sim.http import Connection, Request
+from llmatrix.sim.outages import Outages
 from llmatrix.sim.passage import PREFILLER
 from llmatrix.sim.scheduler import Engine, Sequence, State, Step
 from llmatrix.sim.server_metrics import ServerMetrics
@@ -26,6 +27,7 @@ _WORDS: Final = tuple(word.encode() for word in WORDS)
 _GET: Final = frozenset({"/health", "/ping", "/version", "/v1/models", "/metrics"})
 _POST: Final = {"/v1/completions": False, "/v1/chat/completions": True}
 _RESET: Final = "/reset_prefix_cache"
+_FAULTS: Final = "/faults"
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +46,7 @@ class Replica:
 
     Attributes:
         ready: whether it has started; before that it answers 503.
+        outages: its crashes, where it has any.
 
     Args:
         prefills: how it has prompts prefilled elsewhere; None: it computes them all itself,
@@ -62,6 +65,7 @@ class Replica:
         self.model = model
         self.engine = engine
         self.ready = False
+        self.outages: Outages | None = None
         self.max_model_len = min(max_model_len, engine.capacity)
         self.metrics = ServerMetrics(model, engine)
         self._alarms = alarms
@@ -87,6 +91,8 @@ class Replica:
                 self._generate(request, connection, chat=_POST[path])
         elif path == _RESET:
             self._reset(request, connection)
+        elif path == _FAULTS:
+            self._faults(request, connection)
         elif path not in _GET:
             connection.fail(404, f"there is nothing at {path}")
         elif request.method != "GET":
@@ -122,6 +128,16 @@ class Replica:
             return
         success = self.engine.forget_prefixes()
         connection.reply(200, orjson.dumps({"success": success}))
+
+    def _faults(self, request: Request, connection: Connection) -> None:
+        """Begin the clock of faults anew (POST), and tell how often it has crashed since."""
+        if request.method == "POST":
+            self.begin_faults(time.monotonic())
+        elif request.method != "GET":
+            connection.fail(405, f"{_FAULTS} takes GET and POST")
+            return
+        crashes = 0 if self.outages is None else self.outages.crashes
+        connection.reply(200, orjson.dumps({"crashes": crashes}))
 
     def _generate(self, request: Request, connection: Connection, *, chat: bool) -> None:
         try:
@@ -188,10 +204,25 @@ class Replica:
             if self._step is None or not self.engine.running:
                 self.metrics.snapshot(len(self.engine.waiting))
 
-    def start(self, now: float) -> None:
-        """Be ready from now on; faults are timed from here."""
-        self._disturbance.epoch = now
+    def start(self) -> None:
+        """Be ready from now on."""
         self.ready = True
+
+    def begin_faults(self, now: float) -> None:
+        """Count the time of faults from now on; a step that one of them held goes on.
+
+        Infinity: until it is called again, nothing goes wrong.
+        """
+        self._disturbance.epoch = now
+        if now == math.inf:
+            return
+        if self.outages is not None:
+            self.outages.begin()
+        if self._step is not None:
+            ends = self._disturbance.end(now, self._step.seconds)
+            if ends < self._step_ends:
+                self._step_ends = ends
+                self._alarms.at(ends, self._end)
 
     def crash(self) -> None:
         """Lose every sequence and the KV cache; whoever listens closes the connections."""

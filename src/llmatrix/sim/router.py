@@ -128,10 +128,9 @@ class Router:
         elif request.method != "GET":
             connection.fail(405, "/servers takes GET and POST")
             return
-        urls = [endpoint.url for endpoint in self.endpoints]
-        labels = {e.url: dict(e.labels) for e in self.endpoints if e.labels}
-        told = {"servers": urls, "labels": labels} if labels else {"servers": urls}
-        connection.reply(200, orjson.dumps(told))
+        labels = {endpoint.url: endpoint.labels for endpoint in self.endpoints}
+        members = Membership(tuple(labels), labels)
+        connection.reply(200, orjson.dumps(members.document()))
 
     def _generate(self, request: Request, connection: Connection) -> None:
         if request.method != "POST":

@@ -7,7 +7,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,11 @@ from llmatrix.sim.alarm import Alarms
 from llmatrix.sim.disaggregation import Prefills
 from llmatrix.sim.faults import Disturbance, Fault
 from llmatrix.sim.filtering import ROLE
+from llmatrix.sim.http import Application
 from llmatrix.sim.latency import KV_TRANSFER_BYTES_PER_S, kv_capacity, step_time
 from llmatrix.sim.listening import Listener, announce
 from llmatrix.sim.membership import Membership
+from llmatrix.sim.outages import Outages
 from llmatrix.sim.profiles import PickerConfig
 from llmatrix.sim.replica import Replica
 from llmatrix.sim.router import Router
@@ -41,8 +44,12 @@ class Settings:
         kv_cache_tokens: tokens of one replica's KV cache; None for what the accelerator leaves.
         startup_seconds: how long replicas answer 503 before they are ready.
         announce: file that is written when all are ready.
+        first_replica: the first one's number, where others are served by other programs.
         jitter: standard deviation of the logarithm of steps' durations.
         seed: of the jitter.
+        faults: what goes wrong; those of replicas with other numbers are passed over.
+        faults_when_told: whether the time of faults begins only when ``POST /faults`` says so, and
+            not when the replicas are ready.
         role: of all replicas: prefill, decode or, empty, both.
         prefill_replicas: how many of them prefill only; the others then decode.
         kv_transfer_bandwidth: bytes per second with which a replica that decodes fetches KV
@@ -60,9 +67,11 @@ class Settings:
     max_model_len: int = 32768
     startup_seconds: float = 0.0
     announce: Path | None = None
+    first_replica: int = 0
     jitter: float = 0.0
     seed: int = 0
     faults: tuple[Fault, ...] = ()
+    faults_when_told: bool = False
     role: str = ""
     prefill_replicas: int = 0
     kv_transfer_bandwidth: float | None = None
@@ -111,94 +120,86 @@ async def serve(
     Raises:
         OSError: an address cannot be listened at.
     """
-    loop = asyncio.get_running_loop()
-    alarms = Alarms(loop)
-    roles = settings.roles
-    prefills = _prefills(settings)
-    replicas = [
-        Replica(
-            settings.model,
-            engine,
-            alarms,
-            settings.max_model_len,
-            Disturbance(settings.faults, settings.jitter, settings.seed, index),
-            prefills if roles[index] == "decode" else None,
-        )
-        for index, engine in enumerate(engines)
-    ]
-    if replicas[0].max_model_len < settings.max_model_len:
-        _LOG.info("sequences are limited to %d tokens: the KV cache", replicas[0].max_model_len)
-    listeners = [Listener(replica) for replica in replicas]
-    routing: Router | None = None
-    crashes: list[asyncio.Task[None]] = []
-    try:
+    with ExitStack() as closing:
+        served = _replicas(settings, engines, closing)
+        ports = [settings.port + index if settings.port else 0 for index in range(len(served) + 1)]
         urls = [
-            await listener.open(settings.host, settings.port + index if settings.port else 0)
-            for index, listener in enumerate(listeners)
+            await listener.open(settings.host, port)
+            for (_, listener), port in zip(served, ports, strict=False)
         ]
         if await _stopped_within(stop, settings.startup_seconds):
             return
-        now = time.monotonic()
-        for replica in replicas:
-            replica.start(now)
-        crashes = [
-            asyncio.create_task(_crash(fault, replicas[fault.replica], listeners[fault.replica]))
-            for fault in settings.faults
-            if fault.kind == "crash"
-        ]
-        labels = {url: {ROLE: role} for url, role in zip(urls, roles, strict=True) if role}
-        document: dict[str, object] = {
-            "pid": os.getpid(),
-            "model": settings.model,
-            "servers": urls,
-        }
-        if labels:
-            document["labels"] = labels
+        _start(settings, [replica for replica, _ in served])
+        members = _members(settings, urls)
+        document: dict[str, object] = {"pid": os.getpid(), "model": settings.model}
+        document |= members.document()
         if router is not None:
             routing = Router(router)
+            closing.callback(routing.close)
             routing.follows = "the servers of its own process"
-            routing.follow(Membership(tuple(urls), labels))
-            listener = Listener(routing)
-            listeners.append(listener)
-            port = settings.port + settings.replicas if settings.port else 0
-            document["router"] = await listener.open(settings.host, port)
+            routing.follow(members)
+            document["router"] = await _listening(routing, closing).open(settings.host, ports[-1])
             _LOG.info("routing at %s", document["router"])
         if settings.announce is not None:
             announce(settings.announce, document)
         _LOG.info("serving %s at %s", settings.model, " ".join(urls))
         await stop.wait()
-    finally:
-        if routing is not None:
-            routing.close()
-        for task in crashes:
-            task.cancel()
-        for listener in listeners:
-            listener.close()
-        prefills.close()
-        alarms.close()
+
+
+def _replicas(
+    settings: Settings, engines: Iterable[Engine], closing: ExitStack
+) -> list[tuple[Replica, Listener]]:
+    """Make the replicas, each with what will listen for it; ``closing`` learns what to close."""
+    alarms = Alarms(asyncio.get_running_loop())
+    closing.callback(alarms.close)
+    prefills = _prefills(settings)
+    closing.callback(prefills.close)
+    served = []
+    for index, (engine, role) in enumerate(zip(engines, settings.roles, strict=True)):
+        number = settings.first_replica + index
+        replica = Replica(
+            settings.model,
+            engine,
+            alarms,
+            settings.max_model_len,
+            Disturbance(settings.faults, settings.jitter, settings.seed, number),
+            prefills if role == "decode" else None,
+        )
+        listener = _listening(replica, closing)
+        crashes = [f for f in settings.faults if f.kind == "crash" and f.replica == number]
+        if crashes:
+            replica.outages = Outages(crashes, listener, replica.crash, replica.start)
+            closing.callback(replica.outages.close)
+        served.append((replica, listener))
+    longest = served[0][0].max_model_len
+    if longest < settings.max_model_len:
+        _LOG.info("sequences are limited to %d tokens: the KV cache", longest)
+    return served
+
+
+def _listening(application: Application, closing: ExitStack) -> Listener:
+    listener = Listener(application)
+    closing.callback(listener.close)
+    return listener
+
+
+def _start(settings: Settings, replicas: Iterable[Replica]) -> None:
+    """Let all replicas be ready, at one moment for their faults."""
+    now = math.inf if settings.faults_when_told else time.monotonic()
+    for replica in replicas:
+        replica.start()
+        replica.begin_faults(now)
+
+
+def _members(settings: Settings, urls: Sequence[str]) -> Membership:
+    labels = {url: {ROLE: role} for url, role in zip(urls, settings.roles, strict=True) if role}
+    return Membership(tuple(urls), labels)
 
 
 def _prefills(settings: Settings) -> Prefills:
     model = presets.model(settings.model)
     bandwidth = settings.kv_transfer_bandwidth or KV_TRANSFER_BYTES_PER_S * settings.tensor_parallel
     return Prefills(model.kv_bytes_per_token, bandwidth)
-
-
-async def _crash(fault: Fault, replica: Replica, listener: Listener) -> None:
-    """Let a replica crash and, where the fault has an end, come back at the same address."""
-    await asyncio.sleep(fault.at)
-    replica.crash()
-    listener.close()
-    _LOG.warning("replica %d has crashed, as it was told to", fault.replica)
-    if fault.lasts < math.inf:
-        await asyncio.sleep(fault.lasts)
-        try:
-            await listener.reopen()
-        except OSError as error:
-            _LOG.error("replica %d cannot come back: %s", fault.replica, error)
-            return
-        replica.ready = True
-        _LOG.info("replica %d is back", fault.replica)
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llmatrix.spec.base import Section
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER
-from llmatrix.spec.units import PositiveDuration
+from llmatrix.spec.units import ByteRate, PositiveDuration
 
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A DNS-1123 label, as names of namespaces are."""
@@ -46,8 +46,11 @@ class Cluster(Section):
     """Size of the claim that is made."""
     storage_class: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
     """Class of the claims that are made; default: the cluster's."""
-    harness_cpu: Annotated[str, Field(pattern=QUANTITY)] = "100m"
-    """CPU that the pod of a trial asks for; the load generator runs there."""
+    download_rate: ByteRate = 100e6
+    """How fast models are thought to come from the Hub, for the plan's times: `100MB/s`."""
+    harness_cpu: Annotated[str, Field(pattern=QUANTITY)] | None = None
+    """CPU that the pod of a trial asks for, the load generator's; default: `100m`, and `10m` with
+    `isolation: fresh`, where all pods of a matrix stand, and most of them wait for their turn."""
     harness_memory: Annotated[str, Field(pattern=QUANTITY)] = "256Mi"
     """Memory that the pod of a trial asks for."""
     expires: PositiveDuration = 86400.0

@@ -80,6 +80,13 @@ class Budget(Section):
     """In the currency of `price_per_accelerator_hour`."""
 
 
+class Control(Section):
+    """Control trials: one treatment of each deployment, repeated to see whether it drifts."""
+
+    every: PositiveInt
+    """Trials between two control trials of a deployment; one comes first, and one last."""
+
+
 class Run(Section):
     """How the trials are carried out; no part of what is measured."""
 
@@ -93,6 +100,8 @@ class Run(Section):
     """More tries for a trial that failed by what may pass."""
     seed: NonNegativeInt = 0
     """Randomises the order of blocks, routers and workloads."""
+    control: Control | None = None
+    """Repeat one treatment of each deployment at even intervals; none: only `replicates` repeat."""
     queue: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
     """Kueue's queue that the PipelineRuns wait in; none: they start at once."""
     cluster: Cluster = Cluster()

@@ -19,6 +19,7 @@ from llmatrix.spec.experiment import DNS_1123
 from llmatrix.spec.nodes import Keys
 from llmatrix.spec.paths import (
     Types,
+    alternatives,
     fields,
     find,
     free_mapping,
@@ -112,7 +113,7 @@ def _inside(here: Types, part: str | int) -> Types:
             return fields(kind).get(str(part), ())
         origin: Any = get_origin(kind)
         if origin is tuple:
-            return (get_args(kind)[0],)
+            return alternatives(get_args(kind)[0])
     return free_mapping(here) or ()
 
 
@@ -124,7 +125,7 @@ def _fault(details: ErrorDetails, keys: Keys, owner: Types, here: Types) -> Faul
         case "extra_forbidden":
             return _unknown(keys, owner)
         case "union_tag_not_found" | "union_tag_invalid":
-            return _wrong_kind(keys, value, kind_given="tag" in context)
+            return _wrong_kind(keys, here, value, kind_given="tag" in context)
         case "literal_error":
             return _choice(keys, [str(choice) for choice in get_args(here[0])], value)
         case _:
@@ -185,7 +186,7 @@ def _unknown(keys: Keys, owner: Types) -> Fault:
     else:
         suggestion = f"known here: {', '.join(known)}."
     kind = kind_of(owner[0]) if owner else None
-    where = f"for {above[0]} kind '{kind}'" if kind and above else "here"
+    where = f"for {dotted(tuple(above))} kind '{kind}'" if kind and above else "here"
     return Fault(keys, f"is not known {where}", suggestion, at_key=True)
 
 
@@ -207,8 +208,8 @@ def kinds_of_section(section: str) -> tuple[str, ...]:
     return kinds(section) if section in {"model", "stack", "workload"} else ()
 
 
-def _wrong_kind(keys: Keys, value: Any, *, kind_given: bool) -> Fault:
-    choices = kinds_of_section(str(keys[0]))
+def _wrong_kind(keys: Keys, here: Types, value: Any, *, kind_given: bool) -> Fault:
+    choices = [kind for kind in map(kind_of, here) if kind]
     if not kind_given:
         return Fault((*keys, "kind"), "is missing", f"the kinds are {listing(choices, 'and')}.")
     return _choice((*keys, "kind"), choices, value.get("kind"))

@@ -8,7 +8,7 @@ A step that is not in ``LAYERS`` is not the kind's own and is ``skipped``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import (
     Field,
@@ -16,10 +16,12 @@ from pydantic import (
     PositiveInt,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
 from llmatrix.spec.base import NamedFile, Section
+from llmatrix.spec.injected import Injected
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.stack_parts import ENV_NAME, IMAGE, IN_ORDER, Layer, SimulatedEngine
 from llmatrix.spec.units import PositiveDuration
@@ -32,18 +34,34 @@ class Router(Section):
     """An EndpointPickerConfig file; none: requests go to a replica at random."""
 
 
+class SimulatedPrefill(Section):
+    """Simulated servers that prefill only."""
+
+    replicas: Annotated[PositiveInt, Field(le=256)] = 1
+    """Servers that prefill; they are not among `stack.replicas`."""
+
+
+_IF_SAID: Final = Field(exclude_if=lambda value: not value)
+"""A field that stands for nothing until it is written: left out, it is in no key and no id."""
+
+
 class SimulatedStack(Section):
     """Simulated servers behind a simulated router: no model, no accelerator."""
 
     LAYERS: ClassVar[Mapping[Layer, frozenset[str]]] = {
         "namespace": frozenset(),
         "router": frozenset({"router"}),
-        "server": frozenset({"replicas", "accelerator", "tensor_parallel", "engine", "image"}),
+        "server": frozenset(
+            {"replicas", "accelerator", "tensor_parallel", "engine", "image"}
+            | {"prefill", "jitter", "faults"}
+        ),
     }
 
     kind: Literal["simulated"]
     replicas: Annotated[PositiveInt, Field(le=256)] = 1
     """Model servers behind the router."""
+    prefill: Annotated[SimulatedPrefill | None, _IF_SAID] = None
+    """Servers that prefill only; the others then decode."""
     accelerator: str = "H100"
     """Which accelerator is simulated; `llmatrix sim presets` lists them."""
     tensor_parallel: PositiveInt = 1
@@ -54,11 +72,48 @@ class SimulatedStack(Section):
     """What chooses a replica for each request."""
     image: Annotated[str, Field(pattern=IMAGE)] | None = None
     """On Kubernetes, image of the servers' pods; default: that of the steps."""
+    jitter: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), _IF_SAID] = 0.0
+    """How much steps vary: the standard deviation of the logarithm of their durations."""
+    faults: Annotated[tuple[Injected, ...], Field(strict=False), _IF_SAID] = ()
+    """What goes wrong in each trial: `[{kind: slow, replica: 1, factor: 3}]`."""
 
     @property
     def accelerators(self) -> int:
         """Accelerators that one deployment holds (simulated ones count like real ones)."""
-        return self.replicas * self.tensor_parallel
+        return (self.replicas + self.prefill_replicas) * self.tensor_parallel
+
+    @property
+    def prefill_replicas(self) -> int:
+        """Servers that prefill only."""
+        return 0 if self.prefill is None else self.prefill.replicas
+
+    @property
+    def crashes(self) -> bool:
+        """Whether servers are to end while a trial runs."""
+        return any(fault.kind == "crash" for fault in self.faults)
+
+    @field_validator("faults")
+    @classmethod
+    def _of_replicas(
+        cls, value: tuple[Injected, ...], info: ValidationInfo
+    ) -> tuple[Injected, ...]:
+        if not {"replicas", "prefill"} <= info.data.keys():
+            return value  # what is wrong with those is said already
+        prefill: SimulatedPrefill | None = info.data["prefill"]
+        for number, fault in enumerate(value):
+            if fault.role is None:
+                count, among = info.data["replicas"], "stack.replicas"
+            elif prefill is None:
+                raise ValueError(f"[{number}] is of a server that prefills; set stack.prefill, too")
+            else:
+                count, among = prefill.replicas, "stack.prefill.replicas"
+            if fault.replica >= count:
+                there = f"0 to {count - 1}" if count > 1 else "0"
+                raise ValueError(
+                    f"[{number}].replica is {fault.replica}, and with {among} {count} it can be "
+                    f"{there} only"
+                )
+        return value
 
 
 class EndpointStack(Section):

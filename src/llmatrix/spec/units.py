@@ -68,6 +68,20 @@ def size_bytes(value: Any) -> int:
     return round(float(match[1]) * _BYTES[match[2]])
 
 
+def bytes_per_second(value: Any) -> float:
+    """Read how fast bytes come: ``100MB/s``, ``1GiB/s``, or a bare number of bytes per second.
+
+    Raises:
+        ValueError: the text is no such rate; the message shows how to write one.
+    """
+    whole = re.fullmatch(r"(.*)/\s*s\s*", value) if isinstance(value, str) else None
+    try:
+        return float(size_bytes(whole[1] if whole else value))
+    except ValueError:
+        told = f"'{value}' is" if isinstance(value, str) else "is"
+        raise ValueError(f"{told} not a rate of bytes; write for example 100MB/s") from None
+
+
 Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str)]
 PositiveDuration = Annotated[Duration, Field(gt=0, allow_inf_nan=False)]
 NonNegativeDuration = Annotated[Duration, Field(ge=0, allow_inf_nan=False)]
@@ -77,3 +91,8 @@ Rate = Annotated[
     Field(gt=0, allow_inf_nan=False),
 ]
 Size = Annotated[int, BeforeValidator(size_bytes, json_schema_input_type=int | str), Field(gt=0)]
+ByteRate = Annotated[
+    float,
+    BeforeValidator(bytes_per_second, json_schema_input_type=int | str),
+    Field(gt=0, allow_inf_nan=False),
+]

@@ -13,6 +13,7 @@ from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.sim import BEHAVIOUR
+from llmatrix.sim.filtering import ROLE
 from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks import processes, simulated_options, simulated_serving, startup
 from llmatrix.stacks.http import answers
@@ -72,24 +73,32 @@ class Simulated:
                 log=processes.log_tail(processes.log_file(site.folder, gone)),
             )
         return simulated_serving.target(
-            router["router"], servers["servers"], trial.treatment.model.name
+            router["router"],
+            servers["servers"],
+            trial.treatment.model.name,
+            prefills=_prefills(servers),
         )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
-        del trial
         router = _announced(site.folder, "router")
         servers = _announced(site.folder, "server")
         if router is None or servers is None:
             return Hygiene(clean=False, detail="the simulated stack no longer runs")
-        return simulated_serving.cleanse(router["router"], servers["servers"], changed)
+        return simulated_serving.cleanse(
+            router["router"],
+            servers["servers"],
+            changed,
+            faults=bool(simulated_options.section(trial.treatment).faults),
+        )
 
     def restarts(self, trial: Trial, site: Site) -> int:
-        del trial
-        return startup.ended(site.folder)
+        return startup.ended(site.folder) + len(self.endings(trial, site))
 
     def endings(self, trial: Trial, site: Site) -> list[str]:
-        del trial, site
-        return []
+        servers = _announced(site.folder, "server")
+        if servers is None or not simulated_options.section(trial.treatment).crashes:
+            return []
+        return simulated_serving.crashed(servers["servers"])
 
     def logs(self, site: Site) -> dict[str, str]:
         return startup.logs(site.folder)
@@ -113,7 +122,7 @@ def _apply_router(trial: Trial, folder: Path, stop: threading.Event) -> None:
 
 def _apply_server(trial: Trial, folder: Path, stop: threading.Event) -> None:
     startup_s = simulated_options.section(trial.treatment).engine.startup
-    _bring_up("server", _server_command(trial.treatment, folder), folder, startup_s, stop)
+    _bring_up("server", _server_command(trial, folder), folder, startup_s, stop)
     router = _announced(folder, "router")
     if router is None:
         return
@@ -157,10 +166,15 @@ def _router_command(folder: Path, config: Path | None) -> list[str]:
     ]
 
 
-def _server_command(treatment: Treatment, folder: Path) -> list[str]:
+def _server_command(trial: Trial, folder: Path) -> list[str]:
     place = {"host": "127.0.0.1", "port": 0, "announce": _announce_file(folder, "server")}
-    replicas = simulated_options.section(treatment).replicas
-    return [sys.executable, *simulated_options.serve(treatment, place, replicas=replicas)]
+    seed = simulated_options.seed(trial)
+    return [sys.executable, *simulated_options.serve(trial.treatment, place, seed=seed)]
+
+
+def _prefills(announced: dict[str, Any]) -> list[str]:
+    labels = announced.get("labels", {})
+    return [url for url in announced["servers"] if labels.get(url, {}).get(ROLE) == "prefill"]
 
 
 def _announce_file(folder: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmatrix.errors import Place, Problem, SpecError, UserError
 from llmatrix.sim import latency, picker_config, presets
+from llmatrix.sim.profiles import PickerConfig
 from llmatrix.spec.base import FileText
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.stack_parts import SimulatedEngine
@@ -14,15 +15,16 @@ def check(treatment: Treatment) -> None:
     """Check engine, workload and picker configuration of a simulated treatment.
 
     Raises:
-        UserError: unknown accelerator or model, or sizes that do not fit together.
+        UserError: unknown accelerator or model, sizes that do not fit together, or a picker that
+            splits requests other than the servers do.
         SpecError: the picker configuration is wrong, at known places.
     """
     stack = treatment.stack
     if not isinstance(stack, SimulatedStack):
         raise TypeError(f"a stack of kind {stack.kind} is not simulated")
     check_engine(treatment, stack.accelerator, stack.tensor_parallel, stack.engine)
-    if stack.router.config is not None:
-        _check_picker(stack.router.config)
+    picker = None if stack.router.config is None else _picker(stack.router.config)
+    _check_split(stack, picker)
 
 
 def check_engine(
@@ -54,10 +56,27 @@ def check_engine(
             )
 
 
-def _check_picker(config: FileText) -> None:
-    """Raise SpecError for a picker configuration that the real picker would refuse."""
+def _check_split(stack: SimulatedStack, picker: PickerConfig | None) -> None:
+    """Refuse servers that prefill where no prompt is sent to them, and prompts sent to none."""
+    split = picker is not None and picker.splits
+    name = "none" if stack.router.config is None else f"'{stack.router.config.name}'"
+    if stack.prefill is not None and not split:
+        raise UserError(
+            f"stack.prefill: the picker's configuration is {name}, and sends no prompt to servers "
+            f"that prefill; name one with a disagg-profile-handler and a decider as "
+            f"stack.router.config, or leave prefill out."
+        )
+    if stack.prefill is None and split:
+        raise UserError(
+            f"stack.router.config: {name} sends prompts to servers that prefill, and there are "
+            f"none; set stack.prefill: {{replicas: 1}}, or name another configuration."
+        )
+
+
+def _picker(config: FileText) -> PickerConfig:
+    """Read a picker's configuration; SpecError for what the real picker would refuse."""
     try:
-        picker_config.load(config.text, config.name)
+        return picker_config.load(config.text, config.name)
     except picker_config.PickerConfigError as error:
         raise SpecError(
             *(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+from llmatrix.plan.digest import digest
+from llmatrix.plan.step import Step
+from llmatrix.plan.trial import Trial
 from llmatrix.spec.experiment import Treatment
+from llmatrix.spec.injected import Injected, Slow
 from llmatrix.spec.stack_parts import SimulatedEngine
 from llmatrix.spec.stacks import SimulatedStack
+
+Role = Literal["", "decode", "prefill"]
+"""What a replica does; "" is both."""
 
 
 def section(treatment: Treatment) -> SimulatedStack:
@@ -21,14 +28,64 @@ def section(treatment: Treatment) -> SimulatedStack:
     return treatment.stack
 
 
-def serve(treatment: Treatment, place: Mapping[str, Any], *, replicas: int) -> list[str]:
-    """Give the arguments of ``serve`` for this many of the replicas.
+def serve(treatment: Treatment, place: Mapping[str, Any], *, seed: int) -> list[str]:
+    """Give the arguments of ``serve`` for all replicas in one process.
 
-    ``place`` holds the options that say where it runs, by name; None leaves one out.
+    ``place`` holds the options that say where it runs, by name; None leaves one out. ``seed`` is
+    of the jitter. Those that prefill are the first, as the program has it.
     """
     stack = section(treatment)
-    shape = {"tensor-parallel-size": stack.tensor_parallel, "replicas": replicas}
-    return serving(treatment.model.name, stack.accelerator, stack.engine, {**shape, **place})
+    prefill = stack.prefill_replicas
+    shape = {"replicas": stack.replicas + prefill, "prefill-replicas": prefill or None}
+    faults = [_fault(each, each.replica + (0 if each.role else prefill)) for each in stack.faults]
+    return _served(treatment, {**shape, **place}, faults, seed)
+
+
+def serve_one(
+    treatment: Treatment, place: Mapping[str, Any], role: Role, *, name: str, seed: int
+) -> list[str]:
+    """Give the arguments of ``serve`` for one replica of a role, in a process of its own.
+
+    ``name`` ends with the number that the replica has among those of its role.
+    """
+    stack = section(treatment)
+    faults = [
+        _fault(each, each.replica)
+        for each in stack.faults
+        if (each.role == "prefill") == (role == "prefill")
+    ]
+    numbered = {"first-replica": name} if faults or stack.jitter else {}
+    shape = {"replicas": 1, "role": role or None}
+    # Replicas of both roles count from 0, and shall not draw the same.
+    return _served(treatment, {**shape, **place, **numbered}, faults, seed + (role == "prefill"))
+
+
+def _served(
+    treatment: Treatment, place: Mapping[str, Any], faults: Sequence[str], seed: int
+) -> list[str]:
+    stack = section(treatment)
+    varied = {"jitter": stack.jitter, "seed": seed} if stack.jitter else {}
+    shape = {"tensor-parallel-size": stack.tensor_parallel, **place, **varied}
+    flags = ["--faults-when-told", *(f"--fault={each}" for each in faults)] if faults else []
+    options = serving(treatment.model.name, stack.accelerator, stack.engine, shape)
+    return [*options, *flags]
+
+
+def seed(trial: Trial) -> int:
+    """Give the seed of the jitter: other draws for each deployment, and each repetition of one.
+
+    With ``isolation: fresh`` that is each trial.
+    """
+    return int(digest(trial.keys[Step.SERVER]), 16) % 2**31
+
+
+def _fault(fault: Injected, replica: int) -> str:
+    """Write a fault as ``serve`` reads it."""
+    given = {"replica": replica, "at": fault.at, "for": fault.duration}
+    if isinstance(fault, Slow):
+        given["factor"] = fault.factor
+    told = (f"{name}={value!r}" for name, value in given.items() if value is not None)
+    return " ".join([fault.kind, *told])
 
 
 def serving(

@@ -16,7 +16,9 @@ from llmatrix.cluster.kinds import SERVICE
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
-from llmatrix.sim import BEHAVIOUR
+from llmatrix.sim import BEHAVIOUR, membership
+from llmatrix.sim.filtering import ROLE
+from llmatrix.sim.membership import Membership
 from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks import (
     kubernetes_logs,
@@ -32,6 +34,7 @@ from llmatrix.stacks.kubernetes_site import KubernetesSite, on_kubernetes
 from llmatrix.stacks.protocol import Hygiene
 from llmatrix.stacks.simulated_objects import ROUTER_PORT, SERVER_PORT
 from llmatrix.stacks.site import Site
+from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.site_state import SiteState
 from llmatrix.stacks.waiting import until
 from llmatrix.target import Target
@@ -57,18 +60,20 @@ class SimulatedPods:
         self.check(treatment)
 
     def healthy(self, step: Step, trial: Trial, site: Site) -> bool:
-        del trial
         here = on_kubernetes(site)
         if step is Step.NAMESPACE:
             return here.stands()
         state = here.state()
+        servers = _servers(state, here.address)
         if step is Step.SERVER:
-            return not kubernetes_standing.changed(here, state, step)
+            # Of a server that crashed on purpose the pod still stands.
+            crashes = simulated_options.section(trial.treatment).crashes
+            up = not crashes or all(answers(f"{url}/health") for url in servers.urls)
+            return up and not kubernetes_standing.changed(here, state, step)
         router = _router_url(here)
-        servers = _server_urls(state)
         if router is None:
             return False
-        return _known(router) == set(servers) if servers else answers(f"{router}/health")
+        return _knows(router, servers) if servers.urls else answers(f"{router}/health")
 
     def apply(self, step: Step, trial: Trial, site: Site, stop: threading.Event) -> None:
         here = on_kubernetes(site)
@@ -92,25 +97,30 @@ class SimulatedPods:
         router = _router_url(here)
         if router is None:
             raise StepFailure("the router's Service is gone.", FailureClass.SERVER)
-        return simulated_serving.target(router, _server_urls(state), trial.treatment.model.name)
+        return simulated_serving.target(
+            router,
+            _urls(state),
+            trial.treatment.model.name,
+            prefills=_prefills(state, here.address),
+        )
 
     def cleanse(self, trial: Trial, site: Site, changed: AbstractSet[Step]) -> Hygiene:
-        del trial
         here = on_kubernetes(site)
         state, router = here.state(), _router_url(here)
         gone = [kubernetes_standing.changed(here, state, step) for step in _STEPS]
         if router is None or any(gone):
             told = "; ".join(filter(None, gone)) or "the router's Service is gone"
             return Hygiene(clean=False, detail=f"the simulated stack no longer runs: {told}")
-        return simulated_serving.cleanse(router, _server_urls(state), changed)
+        faults = bool(simulated_options.section(trial.treatment).faults)
+        return simulated_serving.cleanse(router, _urls(state), changed, faults=faults)
 
     def restarts(self, trial: Trial, site: Site) -> int:
-        del trial
-        return kubernetes_standing.restarts(on_kubernetes(site), _STEPS)
+        here = on_kubernetes(site)
+        return kubernetes_standing.restarts(here, _STEPS) + len(_crashed(trial, here))
 
     def endings(self, trial: Trial, site: Site) -> list[str]:
-        del trial
-        return kubernetes_standing.endings(on_kubernetes(site), _STEPS)
+        here = on_kubernetes(site)
+        return kubernetes_standing.endings(here, _STEPS) + _crashed(trial, here)
 
     def logs(self, site: Site) -> dict[str, str]:
         return _logs(on_kubernetes(site), _STEPS)
@@ -122,7 +132,7 @@ class SimulatedPods:
 def _apply_router(trial: Trial, site: KubernetesSite, stop: threading.Event) -> None:
     objects = simulated_objects.router(trial.treatment, site.address)
     kubernetes_pods.bring_up(site, Step.ROUTER, objects, 1, _STARTUP_S, stop)
-    servers = _server_urls(site.state())
+    servers = _servers(site.state(), site.address)
     router = _router_url(site)
     if router is None or not until(
         lambda: _introduced(router, servers), _DATA_PLANE_S, stop=stop, every_s=0.1
@@ -137,10 +147,12 @@ def _apply_router(trial: Trial, site: KubernetesSite, stop: threading.Event) -> 
 
 def _apply_server(trial: Trial, site: KubernetesSite, stop: threading.Event) -> None:
     stack = simulated_options.section(trial.treatment)
-    objects = simulated_objects.servers(trial.treatment, site.address)
-    timeout_s = _STARTUP_S + stack.engine.startup
-    kubernetes_pods.bring_up(site, Step.SERVER, objects, stack.replicas, timeout_s, stop)
-    servers, model = _server_urls(site.state()), trial.treatment.model.name
+    objects = simulated_objects.servers(
+        trial.treatment, site.address, seed=simulated_options.seed(trial)
+    )
+    count, timeout_s = stack.replicas + stack.prefill_replicas, _STARTUP_S + stack.engine.startup
+    kubernetes_pods.bring_up(site, Step.SERVER, objects, count, timeout_s, stop)
+    servers, model = _servers(site.state(), site.address), trial.treatment.model.name
     router = _router_url(site)
     if router is None:
         return
@@ -164,28 +176,52 @@ def _router_url(site: KubernetesSite) -> str | None:
     return kubernetes_standing.url(address, ROUTER_PORT) if address else None
 
 
-def _server_urls(state: SiteState) -> list[str]:
-    stood = state.standing(Step.SERVER).values()
-    return [kubernetes_standing.url(each.ip, SERVER_PORT) for each in stood]
+def _urls(state: SiteState) -> list[str]:
+    return list(_by_pod(state).values())
 
 
-def _introduced(router: str, servers: list[str]) -> bool:
+def _prefills(state: SiteState, address: SiteAddress) -> list[str]:
+    """Give those of the servers that prefill only."""
+    return [url for pod, url in _by_pod(state).items() if simulated_objects.prefills(pod, address)]
+
+
+def _by_pod(state: SiteState) -> dict[str, str]:
+    stood = state.standing(Step.SERVER)
+    return {pod: kubernetes_standing.url(each.ip, SERVER_PORT) for pod, each in stood.items()}
+
+
+def _servers(state: SiteState, address: SiteAddress) -> Membership:
+    """Give the servers as the router knows them: by their roles, where there are two."""
+    urls, prefills = _urls(state), _prefills(state, address)
+    roles = {url: "prefill" if url in prefills else "decode" for url in urls if prefills}
+    return Membership(tuple(urls), {url: {ROLE: role} for url, role in roles.items()})
+
+
+def _crashed(trial: Trial, site: KubernetesSite) -> list[str]:
+    """Say which servers crashed on purpose; of others, pods tell."""
+    if not simulated_options.section(trial.treatment).crashes:
+        return []
+    return simulated_serving.crashed(_urls(site.state()))
+
+
+def _introduced(router: str, servers: Membership) -> bool:
     """Tell the router its servers, and whether it took them."""
+    told = servers.document()
     try:
-        answer = ask("POST", f"{router}/servers", document={"servers": servers}, timeout_s=2.0)
+        answer = ask("POST", f"{router}/servers", document=told, timeout_s=2.0)
     except Unreachable:
         return False
-    return answer.status == HTTPStatus.OK and answer.json() == {"servers": servers}
+    return answer.status == HTTPStatus.OK and answer.json() == told
 
 
-def _known(router: str) -> set[str] | None:
-    """Give the servers that the router has; None if it does not answer."""
+def _knows(router: str, servers: Membership) -> bool:
+    """Tell whether the router answers, and has these servers."""
     try:
         document = ask("GET", f"{router}/servers", timeout_s=2.0).json()
-    except Unreachable:
-        return None
-    servers = document.get("servers") if isinstance(document, dict) else None
-    return set(servers) if isinstance(servers, list) else None
+        known = membership.of_document(document if isinstance(document, dict) else {})
+    except (Unreachable, membership.NotAList):
+        return False
+    return set(known.urls) == set(servers.urls) and known.labels == servers.labels
 
 
 def _logs(site: KubernetesSite, steps: Iterable[Step]) -> dict[str, str]:

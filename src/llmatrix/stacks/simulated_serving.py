@@ -13,8 +13,12 @@ from llmatrix.stacks.protocol import Hygiene
 from llmatrix.target import Target
 
 
-def target(router: str, servers: Sequence[str], model: str) -> Target:
+def target(
+    router: str, servers: Sequence[str], model: str, *, prefills: Sequence[str] = ()
+) -> Target:
     """Say where the workload goes: to the router, which must serve the model.
+
+    ``prefills``: those of the servers that prefill only.
 
     Raises:
         StepFailure: it does not answer, or serves another model.
@@ -29,6 +33,7 @@ def target(router: str, servers: Sequence[str], model: str) -> Target:
         base_url=router,
         model=model,
         metrics_urls=tuple(f"{url}/metrics" for url in servers),
+        prefill_urls=tuple(f"{url}/metrics" for url in prefills),
         router_metrics_url=f"{router}/metrics",
         simulated=True,
     )
@@ -42,16 +47,56 @@ def passes(router: str, model: str) -> bool:
         return False
 
 
-def cleanse(router: str, servers: Sequence[str], changed: AbstractSet[Step]) -> Hygiene:
-    """Empty the caches of servers that were not started just now, and what the router learnt."""
+def cleanse(
+    router: str, servers: Sequence[str], changed: AbstractSet[Step], *, faults: bool = False
+) -> Hygiene:
+    """Empty the caches of servers that were not started just now, and what the router learnt.
+
+    With ``faults``, the time of the servers' faults begins now: it is the same in each trial.
+    """
     found = [] if Step.ROUTER in changed else [_reset_router(router)]
     if Step.SERVER not in changed:
         found += [serving.reset_prefix_cache(url) for url in servers]
+    if faults:
+        found += filter(None, map(_begin_faults, servers))
     dirty = [one.detail for one in found if one.clean is not True]
     if dirty:
         clean = False if any(one.clean is False for one in found) else None
         return Hygiene(clean=clean, detail="; ".join(dirty))
     return Hygiene(clean=True, detail=_clean_words(changed, len(servers)))
+
+
+def crashed(servers: Sequence[str]) -> list[str]:
+    """Say which servers crashed, or do not answer any more, since the time of faults began."""
+    told = []
+    for number, url in enumerate(servers):
+        try:
+            crashes = _faults("GET", url)
+        except Unreachable:
+            crashes = 1
+        told += [f"simulated server {number} ({url}) crashed, as its fault asks"] * crashes
+    return told
+
+
+def _begin_faults(url: str) -> Hygiene | None:
+    """Begin the time of a server's faults; say what went wrong, if anything did."""
+    try:
+        _faults("POST", url)
+    except Unreachable as error:
+        return Hygiene(clean=False, detail=str(error))
+    return None
+
+
+def _faults(method: str, url: str) -> int:
+    """Ask a server about its faults; give how often it crashed since their time began.
+
+    Raises:
+        Unreachable: it does not answer, or not so.
+    """
+    document = ask(method, f"{url}/faults", timeout_s=5.0).json()
+    if not isinstance(document, dict) or not isinstance(document.get("crashes"), int):
+        raise Unreachable(f"{url}/faults does not tell of crashes")
+    return int(document["crashes"])
 
 
 def _reset_router(url: str) -> Hygiene:

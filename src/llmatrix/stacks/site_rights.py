@@ -130,14 +130,6 @@ def to_remove(kind: str) -> list[dict[str, Any]]:
     ]
 
 
-MORE_AT_HOME: Final[dict[str, list[dict[str, Any]]]] = {
-    # What its charts render to is in ConfigMaps there.
-    "llm-d": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
-}
-"""By kind of stack, what it needs in the namespace of the PipelineRuns where its sites have others.
-"""
-
-
 def role_of(kind: str, site_role: str = SITE_ROLE) -> str:
     """Name the ClusterRole with what is needed on a site beyond ``ON_SITE``."""
     return f"{site_role}-{kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmatrix.harness.protocol import Harness
@@ -11,6 +12,7 @@ from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
 from llmatrix.results.record import Attempt, Outcome, Record, StepOutcome
 from llmatrix.results.store import Store
+from llmatrix.spec.experiment import Treatment
 from llmatrix.stacks.protocol import Stack
 from llmatrix.stacks.site import Site
 from llmatrix.steps.events import Watch
@@ -22,6 +24,15 @@ class Ended:
 
     outcome: Outcome
     detail: str = ""
+
+
+Files = Callable[[Treatment], Treatment]
+"""Gives a treatment with the files that it names where this process can read them."""
+
+
+def where_they_are(treatment: Treatment) -> Treatment:
+    """Give a treatment on the machine on which it was planned: its files are there."""
+    return treatment
 
 
 @dataclass(slots=True)
@@ -36,6 +47,7 @@ class TrialRun:
         log: the last lines of the log that explains the last failure.
         record: as uploaded.
         last_try: whether a trial that fails now has failed for good.
+        files: finds the files that the trial names; raises ``StepFailure`` where it cannot.
     """
 
     trial: Trial
@@ -53,6 +65,7 @@ class TrialRun:
     log: str = ""
     record: Record | None = None
     last_try: bool = False
+    files: Files = where_they_are
 
     def owns(self, step: Step) -> bool:
         """Tell whether the trial's kind of stack does this step itself."""

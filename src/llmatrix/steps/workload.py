@@ -9,7 +9,9 @@ from typing import Final
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.harness.protocol import Job, Progress
 from llmatrix.plan.step import Step
+from llmatrix.plan.trial import Trial
 from llmatrix.results.record import Outcome
+from llmatrix.spec.stacks import SimulatedStack
 from llmatrix.steps.events import WorkloadProgress
 from llmatrix.steps.measured import Measured, judge, write_measured
 from llmatrix.steps.run import Ended, TrialRun
@@ -28,7 +30,8 @@ def converge(run: TrialRun) -> Ended:
 
     Raises:
         StepFailure: class ``server`` when a server ended meanwhile, so that it is made anew; in
-            the last try on a cluster its figures are kept instead, as invalid.
+            the last try on a cluster, and where the trial asked for it, its figures are kept
+            instead, as invalid.
     """
     wanted = run.trial.keys[Step.WORKLOAD]
     if run.site.claimed(Step.WORKLOAD) == wanted and (outbox(run) / MEASURED).is_file():
@@ -44,6 +47,7 @@ def converge(run: TrialRun) -> Ended:
 
 def _measure(run: TrialRun) -> Measured:
     trial = run.trial
+    named = run.files(trial.treatment)
     target = run.stack.target(trial, run.site)
     hygiene = run.stack.cleanse(trial, run.site, frozenset(run.changed))
     restarts = run.stack.restarts(trial, run.site)
@@ -53,8 +57,8 @@ def _measure(run: TrialRun) -> Measured:
 
     job = Job(
         target=target,
-        model=trial.treatment.model,
-        workload=trial.treatment.workload,
+        model=named.model,
+        workload=named.workload,
         seed=trial.traffic_seed,
         folder=outbox(run),
     )
@@ -63,8 +67,10 @@ def _measure(run: TrialRun) -> Measured:
     _save_logs(run)
     restarts = run.stack.restarts(trial, run.site) - restarts
     endings = run.stack.endings(trial, run.site) if restarts > 0 else []
-    # Of a server that is gone for good there is nothing to judge; a cluster starts it again.
-    if restarts > 0 and not (run.last_try and endings):
+    # Of a server that is gone for good there is nothing to judge; a cluster starts it again. One
+    # that crashes because the trial says so would crash in the next try, too.
+    kept = endings and (run.last_try or _meant_to_crash(trial))
+    if restarts > 0 and not kept:
         how = f": {'; '.join(endings)}" if endings else ""
         raise StepFailure(
             f"a server ended while the workload ran{how}; its last lines are in the log.",
@@ -80,6 +86,11 @@ def _measure(run: TrialRun) -> Measured:
         restarts=max(restarts, 0),
         endings=endings,
     )
+
+
+def _meant_to_crash(trial: Trial) -> bool:
+    stack = trial.treatment.stack
+    return isinstance(stack, SimulatedStack) and stack.crashes
 
 
 def _save_logs(run: TrialRun) -> None:

@@ -530,21 +530,15 @@ def test_containers_keep_to_the_restricted_standard(
             r"experiment\.yaml:\d+:\d+: stack\.kind: .* run\.engine: local",
         ),
         (
-            {"model": {"name": "Qwen/Qwen3-8B", "tokenizer": "folder"}},
-            r"experiment\.yaml:\d+:\d+: model\.tokenizer: a folder of this machine",
-        ),
-        (
             {"stack": {"kind": "endpoint", "url": "http://a:1", "api_key_env": "KEY"}},
             r"experiment\.yaml:\d+:\d+: stack\.api_key_env: .* KEY\. Add to run\.cluster\.env",
         ),
     ],
-    ids=["process", "tokenizer", "key"],
+    ids=["process", "key"],
 )
 def test_what_is_only_on_this_machine_is_refused(
-    compiled_of: CompiledOf, tmp_path: Path, changes: dict[str, Any], words: str
+    compiled_of: CompiledOf, changes: dict[str, Any], words: str
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/tokenizer.json").write_text("{}")
     with pytest.raises(SpecError, match=words):
         compiled_of({"workload.question_len": [1, 2]}, **changes)
 

@@ -56,7 +56,7 @@ def test_people_may_remove_what_lies_in_their_namespace(
         )
 
     more = {"inferencepools", "serviceaccounts", "roles", "rolebindings", "gateways", "backends"}
-    usual = [*submitter.AT_HOME, *submitter.MORE_AT_HOME["llm-d"]]
+    usual = [*submitter.AT_HOME]
     assert rules() == usual
     added = rules(namespaced=True)[len(usual) :]
     assert resources(added) >= more

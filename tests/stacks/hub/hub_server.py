@@ -22,10 +22,18 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "5f" * 20
+TREE = "/tree"
+"""Among the faults, what stands for the list of files; no file has such a path."""
+PAUSE_S = 0.6
+"""Of a line that is slow."""
 GOOD_TOKEN = "hf_good"  # noqa: S105 - of this server only
 STRANGER_TOKEN = "hf_stranger"  # noqa: S105
 TINY = "tiny-org/tiny-model"
 OWN = "tiny-org/of-a-folder"
+OPEN_1B = "tiny-org/open-1B"
+GATED_1B = "tiny-org/gated-1B"
+ABSENT_1B = "tiny-org/absent-1B"
+"""Names that tell a size: simulated servers serve such. The last is not there."""
 _PAGE = 2
 
 
@@ -35,7 +43,8 @@ class Fault:
 
     Attributes:
         kind: ``stall`` and ``cut`` after some bytes, ``short`` and ``wrong`` whole but not right,
-            ``status`` instead of a file, ``no-range`` as if it knew no ranges.
+            ``status`` instead of a file, ``no-range`` as if it knew no ranges, ``slow`` with a
+            pause after each so many bytes.
         after: bytes that come first.
         status: that is answered.
     """
@@ -53,6 +62,10 @@ class Repo:
     lfs: frozenset[str] = frozenset()
     gated: bool = False
     private: bool = False
+
+    def sizes(self) -> dict[str, int]:
+        """Give the bytes that a download is sent, by file; what is empty is not asked for."""
+        return {path: len(data) for path, data in self.files.items() if data}
 
 
 @dataclass
@@ -145,6 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
         query = parse_qs(urlsplit(self.path).query)
         begin = int(query.get("cursor", ["0"])[0])
         self.hub.trees += begin == 0
+        if self.hub.fault(TREE) is not None:
+            self.hub.going_on.wait(60)
+            self.close_connection = True
+            return
         entries = [_entry(path, data, path in repo.lfs) for path, data in repo.files.items()]
         folders = {path.partition("/")[0] for path in repo.files if "/" in path}
         entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": f} for f in folders]
@@ -207,13 +224,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if fault and kind in {"stall", "cut"}:
+        self._body(seen, data, fault or Fault(""))
+
+    def _body(self, seen: Seen, data: bytes, fault: Fault) -> None:
+        if fault.kind in {"stall", "cut"}:
             self._send(seen, data[: fault.after])
-            if kind == "stall":
+            if fault.kind == "stall":
                 self.hub.going_on.wait(60)
             self.close_connection = True
-            return
-        self._send(seen, data)
+        elif fault.kind == "slow":
+            for start in range(0, len(data), fault.after):
+                self._send(seen, data[start : start + fault.after])
+                self.hub.going_on.wait(PAUSE_S)
+        else:
+            self._send(seen, data)
 
     def _send(self, seen: Seen, data: bytes) -> None:
         for start in range(0, len(data), 65536):
@@ -288,8 +312,9 @@ def serve(hub: Hub, host: str = "127.0.0.1", port: int = 0, cdn_port: int = 0) -
 
 
 if __name__ == "__main__":
-    gated = Repo(tiny_model().files, tiny_model().lfs, gated=True)
-    everything = Hub({TINY: tiny_model(), "tiny-org/gated": gated})
+    tiny = tiny_model()
+    gated = Repo(tiny.files, tiny.lfs, gated=True)
+    everything = Hub({TINY: tiny, OPEN_1B: tiny, "tiny-org/gated": gated, GATED_1B: gated})
     if sys.argv[3:]:
         found = [each for each in Path(sys.argv[3]).iterdir() if each.is_file()]
         lying = {each.name: each.read_bytes() for each in found}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmatrix.errors import FailureClass, StepFailure, Stopped
-from llmatrix.stacks.hub import told
+from llmatrix.stacks.hub import fetching, silence, told
 from llmatrix.stacks.hub.download import download
 from llmatrix.stacks.hub.source import Source
 from llmatrix.stacks.hub.volume import MARKER, Volume
@@ -24,8 +24,10 @@ from llmatrix.stacks.waiting import until
 from stacks.hub.hub_server import (
     COMMIT,
     GOOD_TOKEN,
+    PAUSE_S,
     STRANGER_TOKEN,
     TINY,
+    TREE,
     Fault,
     Repo,
     Running,
@@ -41,11 +43,11 @@ WANTED = Wanted(TINY, COMMIT)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence counts as one after a second, not after ten; what is tried again is so at once."""
-    from huggingface_hub import constants  # noqa: PLC0415 - an extra
-
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    """Silence counts as one after two seconds, not twenty; what is tried again is so at once."""
+    monkeypatch.setattr(silence, "SILENT_S", 2.0)
+    monkeypatch.setattr(silence, "TRY_S", 1.0)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    monkeypatch.setattr(fetching, "_AGAIN_S", 0.0)
 
 
 def bring(
@@ -95,7 +97,7 @@ def test_all_files_come_once(make_hub: Make, root: Path) -> None:
     assert told.Progress.last("\n".join(said)) is not None
     running.stop()  # a model that is there needs no Hub
     assert bring(running, root) == told.Done(len(files), total, 0)
-    assert running.hub.sent() == {path: len(data) for path, data in files.items()}
+    assert running.hub.sent() == tiny_model().sizes()
 
 
 def test_patterns_choose_and_have_a_folder_of_their_own(make_hub: Make, root: Path) -> None:
@@ -174,7 +176,7 @@ def test_a_line_that_breaks_is_tried_again(make_hub: Make, root: Path, faults: l
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault("stall", after=10), "stopped sending"),
+        (Fault("stall", after=10), "keeps the file, has sent nothing for 2 s"),
         (Fault("cut", after=10), "broke"),
         (Fault("short", after=1000), "1000 bytes of 300000 came"),
         (Fault("wrong"), "its hash is another"),
@@ -192,6 +194,43 @@ def test_what_may_pass_is_left_to_another_try(
     running.hub.faults.clear()
     bring(running, root)
     assert lying(root) == tiny_model().files
+
+
+def test_silence_is_counted_in_seconds_over_all_tries(make_hub: Make, root: Path) -> None:
+    """However often huggingface_hub would ask again: a listing it waits for without an end."""
+    running = make_hub()
+    running.hub.faults[TREE] = deque([Fault("stall")] * 10)
+    failed = failing(running, root)
+    assert failed.failure is FailureClass.ENVIRONMENT
+    assert str(failed) == f"{running.url} has sent nothing for 2 s."
+    assert running.hub.trees == 2
+    # Two tries of a second, though each begins with a little.
+    running.hub.faults = {WEIGHTS: deque([Fault("stall", after=1000)] * 10)}
+    failing(running, root)
+    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0, 1000]
+
+
+def test_a_line_that_breaks_all_the_time_and_gets_on_is_not_given_up(
+    make_hub: Make, root: Path
+) -> None:
+    large = tiny_model(600_000)
+    running = make_hub(**{"tiny-model": large})
+    running.hub.faults[WEIGHTS] = deque([Fault("cut", after=70_000)] * 8)
+    running.hub.faults["tiny.gguf"] = deque([Fault("cut", after=1)] * 5)
+    bring(running, root)
+    assert lying(root) == large.files
+    # No byte came twice.
+    assert running.hub.sent() == large.sizes()
+
+
+def test_a_line_that_is_slow_is_not_given_up(make_hub: Make, root: Path) -> None:
+    running = make_hub()
+    pieces = 5
+    assert (pieces - 1) * PAUSE_S > silence.SILENT_S > 2 * PAUSE_S
+    running.hub.faults[WEIGHTS] = deque([Fault("slow", after=300_000 // pieces)])
+    bring(running, root)
+    assert lying(root) == tiny_model().files
+    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0]
 
 
 def test_a_hub_that_is_away_is_told(make_hub: Make, root: Path) -> None:
@@ -214,7 +253,7 @@ def test_half_a_download_never_counts_and_is_gone_on_with(make_hub: Make, root: 
 
     def others_there() -> bool:
         partial = list(folder.glob(".llmatrix-partial/*"))
-        return [each.stat().st_size for each in partial] == [10 * MIB] and len(lying(root)) == 6
+        return [each.stat().st_size for each in partial] == [13 * MIB] and len(lying(root)) == 6
 
     try:
         assert until(others_there, 60)
@@ -225,7 +264,7 @@ def test_half_a_download_never_counts_and_is_gone_on_with(make_hub: Make, root: 
     before = {path: sent for path, sent in running.hub.sent().items() if path != WEIGHTS}
     bring(running, root)
     assert lying(root) == large.files
-    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0, 10 * MIB]
+    assert [each.begin for each in running.hub.seen if each.path == WEIGHTS] == [0, 13 * MIB]
     after = {path: sent for path, sent in running.hub.sent().items() if path != WEIGHTS}
     assert after == before  # nothing else came twice
 

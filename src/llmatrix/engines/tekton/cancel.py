@@ -26,7 +26,7 @@ from llmatrix.cluster.kinds import (
 )
 from llmatrix.cluster.naming import label_value
 from llmatrix.cluster.watching import Seen, Wanted, following
-from llmatrix.engines.tekton.manifests import carriers, pieces
+from llmatrix.engines.tekton import carried
 from llmatrix.engines.tekton.reading import LaneRun, Phase, read_lane
 from llmatrix.engines.tekton.sites import (
     AT_ONCE,
@@ -104,8 +104,8 @@ def cancel(
         _take_down(cluster, home, experiment, Ending(), _Limits(give_up, say, stop))
     _wait_for_pods(cluster, home, experiment, give_up, say, stop)
     _take_down(cluster, home, experiment, ending, _Limits(give_up, say, stop))
-    carried = pieces(carriers(cluster, home, experiment))
-    ending.left += remove(cluster, carried, _until(give_up), stop=stop)
+    beside = carried.pieces(carried.standing(cluster, home, experiment))
+    ending.left += remove(cluster, beside, _until(give_up), stop=stop)
     begun = [run for run in runs if run.phase is not Phase.PENDING]
     if begun and not keep_runs:
         say(f"removing {_counted(len(begun))}")

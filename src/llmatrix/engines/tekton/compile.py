@@ -10,10 +10,9 @@ from typing import Final
 
 from llmatrix.cluster.kinds import Object
 from llmatrix.cluster.naming import dns_name, short_hash
-from llmatrix.engines.tekton import units
+from llmatrix.engines.tekton import carried, units
 from llmatrix.engines.tekton.claim import results_claim
 from llmatrix.engines.tekton.factorial import Factorial, factorial
-from llmatrix.engines.tekton.manifests import config_maps
 from llmatrix.engines.tekton.pipelineruns import LaneRun, Unit, pipeline_runs
 from llmatrix.engines.tekton.refusals import hold
 from llmatrix.engines.tekton.roles import account_and_roles
@@ -43,7 +42,7 @@ class Compiled:
         account_and_roles: the account of the steps, and its rights.
         claim: for the records, where one is to be made.
         pipelineruns: of each lane, in their order; all but the first wait.
-        manifests: what the charts of its trials render to, in ConfigMaps.
+        carried: ConfigMaps with what its trials need besides their documents.
     """
 
     run: str
@@ -53,7 +52,7 @@ class Compiled:
     account_and_roles: list[Object]
     claim: Object | None
     pipelineruns: list[list[Object]]
-    manifests: list[Object]
+    carried: list[Object]
 
 
 def compiled(
@@ -98,7 +97,9 @@ def compiled(
         account_and_roles=account_and_roles(settings),
         claim=results_claim(settings, plan.experiment.name),
         pipelineruns=pipelineruns,
-        manifests=config_maps((t for _, each in lanes for t in each), settings.namespace, expires),
+        carried=carried.config_maps(
+            plan, (t for _, each in lanes for t in each), settings.namespace, expires
+        ),
     )
 
 
@@ -139,7 +140,7 @@ def _run_id(
 ) -> str:
     """Name a submission by all that it is, but not by when it was made."""
     plain = dataclasses.asdict(settings)
-    del plain["kinds"], plain["tokens"]  # the trials say them
+    del plain["kinds"], plain["tokens"], plain["carries"]  # the trials say them
     plain["env"] = {
         name: value if isinstance(value, str) else value.model_dump()
         for name, value in settings.env.items()

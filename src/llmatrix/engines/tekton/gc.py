@@ -27,8 +27,8 @@ from llmatrix.cluster.kinds import (
     Object,
 )
 from llmatrix.cluster.naming import label_value
+from llmatrix.engines.tekton import carried
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
-from llmatrix.engines.tekton.manifests import carriers
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
 from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, StandingSite, find_sites, remove
 from llmatrix.stacks.llmd.model import COMPONENT
@@ -71,7 +71,7 @@ class Seen:
         definitions: its Tasks and StepActions that llmatrix made.
         pods: its pods that llmatrix made and that are of no site: those that hand records out.
         claims: its claims that hold models, and outlive the sites that they were made for.
-        manifests: its ConfigMaps with what charts render to.
+        carried: its ConfigMaps with what trials need besides their documents.
     """
 
     sites: Sequence[StandingSite]
@@ -79,7 +79,7 @@ class Seen:
     definitions: Sequence[tuple[Kind, Object]] = ()
     pods: Sequence[Object] = ()
     claims: Sequence[Object] = ()
-    manifests: Sequence[Object] = ()
+    carried: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -144,7 +144,7 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
         definitions=definitions,
         pods=found[POD],
         claims=found[PERSISTENT_VOLUME_CLAIM],
-        manifests=carriers(cluster, home),
+        carried=carried.standing(cluster, home),
     )
     return seen, tuple(dict.fromkeys(unseen))
 
@@ -256,12 +256,12 @@ def _unused(seen: Seen, now: float) -> list[Doomed]:
 
 
 def _unread(seen: Seen, alive: Collection[str], now: float, experiment: str | None) -> list[Doomed]:
-    """Choose the manifests that no step will read any more.
+    """Choose what is carried and no step will read any more.
 
     They are made before the PipelineRuns that need them, so young ones are left alone.
     """
     found = []
-    for each in seen.manifests:
+    for each in seen.carried:
         marks = each["metadata"]["labels"]
         of = marks.get(labels.EXPERIMENT, "")
         if of in alive or experiment not in (None, of):

@@ -13,8 +13,8 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD, Object
 from llmatrix.cluster.naming import label_value
+from llmatrix.engines.tekton import carried
 from llmatrix.engines.tekton.cancel import of_experiment
-from llmatrix.engines.tekton.manifests import carriers, pieces
 from llmatrix.engines.tekton.reading import ended
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.sites import Piece, find_sites, remove, unused_definitions
@@ -38,13 +38,13 @@ def leave(cluster: Cluster, settings: Settings, experiment: str, tell: Watch) ->
     sites = [piece for site in found.sites for piece in site.pieces]
     left = remove(cluster, sites, _PATIENCE_S, stop=stop)
     runs = cluster.find(PIPELINE_RUN, home, of_experiment(experiment))
-    carried = [Piece.of(PIPELINE_RUN, each) for each in runs if ended(each)]
+    over = [Piece.of(PIPELINE_RUN, each) for each in runs if ended(each)]
     readers = {**of_experiment(experiment), labels.COMPONENT: READER}
-    carried += [Piece.of(POD, each) for each in cluster.find(POD, home, readers)]
-    carried += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
+    over += [Piece.of(POD, each) for each in cluster.find(POD, home, readers)]
+    over += [Piece.of(PERSISTENT_VOLUME_CLAIM, each) for each in _claims(cluster, settings)]
     if all(map(ended, runs)):
-        carried += pieces(carriers(cluster, home, experiment))
-    left += remove(cluster, carried, _PATIENCE_S, stop=stop)
+        over += carried.pieces(carried.standing(cluster, home, experiment))
+    left += remove(cluster, over, _PATIENCE_S, stop=stop)
     left += remove(cluster, unused_definitions(cluster, home), _PATIENCE_S, stop=stop)
     for each in left:
         tell(Warned(f"could not remove: {each}. `llmatrix gc --cluster` tries again."))

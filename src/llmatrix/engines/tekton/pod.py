@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.slots import Slots
+from llmatrix.engines.tekton.pod_files import brought
 from llmatrix.engines.tekton.pod_log import PodLog, levels, printable, say
 from llmatrix.engines.tekton.pod_log import ended as ended_line
 from llmatrix.engines.tekton.shown import replicate as replicate_of
@@ -155,6 +156,7 @@ def trial_run(
         tell=PodLog(),
         lane=address.lane,
         closes=orders.fresh,
+        files=lambda treatment: brought(treatment, cluster, address, folder),
     )
 
 

@@ -72,5 +72,7 @@ def levels(trial: Trial) -> str:
     """Give the levels of a trial and its replicate, for people."""
     told = [f"{path.rpartition('.')[2]}={level}" for path, level in trial.levels.items()]
     if any(trial.replicate.document().values()):
-        told.append(f"replicate {trial.replicate.deployment}.{trial.replicate.workload}")
+        which = trial.replicate.control
+        last = f"control {which}" if which else str(trial.replicate.workload)
+        told.append(f"replicate {trial.replicate.deployment}.{last}")
     return ", ".join(told) or "the only treatment"

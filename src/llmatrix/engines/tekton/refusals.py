@@ -6,10 +6,8 @@ import json
 
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.plan.build import Plan
-from llmatrix.spec.base import TokenizerFolder
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack
-from llmatrix.spec.recorded import RecordedFile
 from llmatrix.spec.stacks import EndpointStack, ProcessStack
 from llmatrix.stacks.llmd import layers
 from llmatrix.stacks.llmd.manifest_rules import not_of_a_site
@@ -24,21 +22,18 @@ def hold(plan: Plan) -> None:
     """
     for treatment in plan.distinct_stacks():
         for path, message, advice in _faults(plan, treatment):
-            raise SpecError(Problem(_place(plan, path), path, message, advice))
-    for workload in {id(w): w for w in (trial.treatment.workload for trial in plan)}.values():
-        for name in type(workload).model_fields:
-            recorded = getattr(workload, name)
-            if isinstance(recorded, RecordedFile) and not recorded.travels:
-                path = f"workload.{name}"
-                message = (
-                    "a file of more than 16 KiB cannot be brought to the steps on the cluster."
-                )
-                advice = "Take a smaller one, or set run.engine: local."
-                raise SpecError(Problem(_place(plan, path), path, message, advice))
+            raise SpecError(Problem(place(plan, path), path, message, advice))
+
+
+def place(plan: Plan, path: str) -> Place:
+    """Find where a path is set: in the document, or as a factor."""
+    source = plan.loaded.source
+    keys = ("matrix", path) if path in plan.paths else tuple(path.split("."))
+    return source.place(keys)
 
 
 def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
-    stack, tokenizer = treatment.stack, treatment.model.tokenizer
+    stack = treatment.stack
     found = []
     if isinstance(stack, ProcessStack):
         found.append(
@@ -46,14 +41,6 @@ def _faults(plan: Plan, treatment: Treatment) -> list[tuple[str, str, str]]:
                 "stack.kind",
                 "a stack of kind process runs on this machine, and Tekton's steps do not.",
                 "Set run.engine: local, or take another kind of stack.",
-            )
-        )
-    if isinstance(tokenizer, TokenizerFolder):
-        found.append(
-            (
-                "model.tokenizer",
-                "a folder of this machine cannot be brought to the steps on the cluster.",
-                "Leave it out, so that prompts are token ids, or set run.engine: local.",
             )
         )
     cluster = plan.experiment.run.cluster
@@ -96,10 +83,3 @@ def _shared_names(stack: LlmdStack) -> list[tuple[str, str, str]]:
                 )
             )
     return found
-
-
-def _place(plan: Plan, path: str) -> Place:
-    """Find where a path is set: in the document, or as a factor."""
-    source = plan.loaded.source
-    keys = ("matrix", path) if path in plan.paths else tuple(path.split("."))
-    return source.place(keys)

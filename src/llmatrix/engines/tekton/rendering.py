@@ -19,7 +19,7 @@ SUBMITTERS: Final = "submitter.yaml"
 STEP_ACTIONS: Final = "stepactions.yaml"
 TASKS: Final = "task.yaml"
 CLAIM: Final = "results-claim.yaml"
-MANIFESTS: Final = "manifests.yaml"
+CARRIED: Final = "carried.yaml"
 _APPLY: Final = "kubectl apply"
 _APPLY_RUN: Final = "kubectl apply --server-side"
 """Client-side, kubectl would keep a second copy of the object in an annotation of it, and that is
@@ -53,9 +53,9 @@ def files(compiled: Compiled, how: Sequence[str]) -> dict[str, str]:
     }
     if compiled.claim is not None:
         written[CLAIM] = _text([compiled.claim], made, ["Where the records are kept."])
-    if compiled.manifests:
-        what = "What the charts of its stacks render to, compressed; steps read it from here."
-        written[MANIFESTS] = _text(compiled.manifests, made, [what])
+    if compiled.carried:
+        what = "What its trials need of charts and files, compressed; steps read it from here."
+        written[CARRIED] = _text(compiled.carried, made, [what])
     for name, run in _pipeline_runs(compiled).items():
         trials = "One lane, or a part of it. Applied again, it changes nothing: it runs once."
         written[name] = _text([run], made, [trials])
@@ -76,7 +76,7 @@ def commands(compiled: Compiled, folder: Path) -> list[str]:
     else:  # kubectl takes a folder, in which there is more, or one file at a time
         start = f"cat {shlex.quote(str(folder))}/pipelinerun-*.yaml | {_APPLY_RUN} -f -"
     first = compiled.pipelineruns[0][0]["metadata"]["name"]
-    carried = [f"{_APPLY_RUN} -f {place(MANIFESTS)}"] if compiled.manifests else []
+    carried = [f"{_APPLY_RUN} -f {place(CARRIED)}"] if compiled.carried else []
     return [
         f"{_APPLY} -f {place(ROLES)}",
         *carried,

@@ -12,7 +12,6 @@ from llmatrix.engines.tekton import roles
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.engines.tekton.submitter import OF_SITES, at_home
 from llmatrix.stacks.site_rights import (
-    MORE_AT_HOME,
     MORE_ON_SITE,
     OF_NAMESPACES,
     ON_SITE,
@@ -33,9 +32,9 @@ def of_the_account(settings: Settings) -> list[Right]:
     if settings.namespaced:
         return [*at_home, *rights_of(_on_site(settings), settings.namespace)]
     kinds = roles.more_kinds(settings)
-    more = [rule for kind in kinds for rule in MORE_AT_HOME.get(kind, ())]
     binds = [rule for kind in kinds for rule in in_cluster(kind)]
-    at_home += rights_of(more, settings.namespace)
+    if settings.carries:
+        at_home += rights_of(roles.OF_CARRIED, settings.namespace)
     return [*at_home, *rights_of([*OF_NAMESPACES, *binds])]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from llmatrix.cluster.kinds import (
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
+    CONFIG_MAP,
     LEASE,
     PIPELINE_RUN,
     POD,
@@ -26,7 +27,6 @@ from llmatrix.cluster.naming import dns_name
 from llmatrix.engines.tekton.objects import hashed, made
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.stacks.site_rights import (
-    MORE_AT_HOME,
     MORE_ON_SITE,
     OF_NAMESPACES,
     ON_SITE,
@@ -55,6 +55,9 @@ AT_HOME: Final[Rules] = [
 ]
 """What the steps do in the namespace of the PipelineRuns, in either mode."""
 
+OF_CARRIED: Final[Rules] = [rule(CONFIG_MAP, "get")]
+"""Besides, where something is carried there; on a site in that namespace they have it already."""
+
 
 def account_and_roles(settings: Settings) -> list[Object]:
     """Make the account of the steps, and what gives it its rights."""
@@ -79,6 +82,7 @@ def account_and_roles(settings: Settings) -> list[Object]:
         _role(CLUSTER_ROLE, SITE_ROLE, None, ON_SITE),
         _role(CLUSTER_ROLE, SITES_ROLE, None, OF_NAMESPACES),
         _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, SITES_ROLE)),
+        *(_to_read_carried(settings) if settings.carries else ()),
         *(each for kind in more_kinds(settings) for each in _more_in_cluster(settings, kind)),
     ]
 
@@ -101,6 +105,14 @@ def _to_read(settings: Settings, secret: str) -> list[Object]:
     ]
 
 
+def _to_read_carried(settings: Settings) -> list[Object]:
+    name = dns_name(settings.account, "carried")
+    return [
+        _role(ROLE, name, settings.namespace, OF_CARRIED),
+        _binding(ROLE_BINDING, name, settings, role=(ROLE, name)),
+    ]
+
+
 def _more_at_home(settings: Settings, kind: str) -> list[Object]:
     """Make roles beside the usual ones, so that experiments without the kind do not have them."""
     name = dns_name(settings.account, "site", kind)
@@ -113,15 +125,7 @@ def _more_at_home(settings: Settings, kind: str) -> list[Object]:
 def _more_in_cluster(settings: Settings, kind: str) -> list[Object]:
     role = f"{SITES_ROLE}-{kind}"
     name = dns_name(SITES_ROLE, settings.namespace, settings.account, kind)
-    at_home: list[Object] = []
-    if kind in MORE_AT_HOME:
-        here = dns_name(settings.account, "home", kind)
-        at_home = [
-            _role(ROLE, here, settings.namespace, MORE_AT_HOME[kind]),
-            _binding(ROLE_BINDING, here, settings, role=(ROLE, here)),
-        ]
     return [
-        *at_home,
         _role(CLUSTER_ROLE, role_of(kind), None, MORE_ON_SITE[kind]),
         _role(CLUSTER_ROLE, role, None, in_cluster(kind)),
         _binding(CLUSTER_ROLE_BINDING, name, settings, role=(CLUSTER_ROLE, role)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmatrix.cluster.naming import LONGEST, dns_name
+from llmatrix.engines.tekton.carried import carries
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
 from llmatrix.spec.cluster import SecretKey
@@ -37,6 +38,11 @@ class Claim:
     shared: bool
 
 
+_MEASURING_CPU: Final = "100m"
+_WAITING_CPU: Final = "10m"
+"""Or the pods that wait would hold the room that the stack of the one whose turn it is needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How an experiment runs on a cluster.
@@ -62,6 +68,7 @@ class Settings:
         kinds: of the stacks, and ways in which they are used: some need more rights than others
             (``site_rights.needs``).
         tokens: names of the secrets of the home namespace that are brought to sites.
+        carries: something is carried beside the PipelineRuns, which the steps read.
     """
 
     namespace: str
@@ -83,6 +90,7 @@ class Settings:
     openshift: bool = False
     kinds: frozenset[str] = frozenset()
     tokens: frozenset[str] = frozenset()
+    carries: bool = False
 
 
 def resolved(
@@ -123,7 +131,7 @@ def resolved(
         env=cluster.env,
         store=experiment.results.store if claim is None else RESULTS,
         claim=claim,
-        cpu=cluster.harness_cpu,
+        cpu=cluster.harness_cpu or (_WAITING_CPU if run.isolation == "fresh" else _MEASURING_CPU),
         memory=cluster.harness_memory,
         queue=run.queue,
         retries=run.retries,
@@ -134,6 +142,7 @@ def resolved(
         openshift=openshift,
         kinds=frozenset(kinds | {TOKEN_KIND} if tokens else kinds),
         tokens=tokens,
+        carries=carries(plan),
     )
 
 

@@ -28,7 +28,7 @@ def treatment(trial: Trial) -> str:
 
 def replicate(trial: Trial) -> str:
     """Name a replicate as plans do: repetition of the deployment, then of the workload, from 1."""
-    return f"{trial.replicate.deployment + 1}.{trial.replicate.workload + 1}"
+    return trial.replicate.name
 
 
 def harmless(text: str) -> str:

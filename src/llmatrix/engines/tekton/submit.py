@@ -36,7 +36,7 @@ def submit(cluster: Cluster, compiled: Compiled) -> None:
     """
     ensure_account(cluster, compiled.settings, compiled.account_and_roles)
     _create(cluster, [*([compiled.claim] if compiled.claim else []), *compiled.stepactions])
-    for each in compiled.manifests:  # one that stands is the same, but for its expiry
+    for each in compiled.carried:  # one that stands is the same, but for its expiry
         cluster.apply(each)
     _create(cluster, compiled.tasks)
     _create(cluster, [part for lane in compiled.pipelineruns for part in lane[1:]])

@@ -6,7 +6,6 @@ by somebody who holds those rights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from llmatrix.cluster.kinds import (
@@ -58,11 +57,8 @@ AT_HOME: Final[Rules] = [
 ]
 """In the namespace of the PipelineRuns, whatever the stacks."""
 
-MORE_AT_HOME: Final[Mapping[str, Rules]] = {
-    # What charts render to is carried there, and its expiry is put off.
-    "llm-d": [rule(CONFIG_MAP, "create", "patch")]
-}
-"""By kind of stack, what is done there besides."""
+TO_CARRY: Final[Rules] = [rule(CONFIG_MAP, "create", "patch")]
+"""Besides, where something is carried there: it is made, and its expiry put off."""
 
 OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 """In the cluster, where each lane has a namespace of its own: to find and remove those left."""
@@ -71,10 +67,9 @@ OF_SITES: Final[Rules] = [rule(NAMESPACE, "get", "list", "delete")]
 def at_home(settings: Settings) -> Rules:
     """Give the rules in the namespace of the PipelineRuns, for what its sites are made of."""
     kinds = more_kinds(settings) if settings.namespaced else []
-    carried = sorted(settings.kinds & MORE_AT_HOME.keys())
     return [
         *AT_HOME,
-        *(rule for kind in carried for rule in MORE_AT_HOME[kind]),
+        *(TO_CARRY if settings.carries else ()),
         *(rule for kind in kinds for rule in to_remove(kind)),
     ]
 

@@ -183,8 +183,8 @@ def _file(file: RecordedFile, folder: Path) -> Recorded:
         return Recorded(file.path, file.sha256)
     if file.text is None:
         raise StepFailure(
-            f"workload: a file of recorded traffic is not here (sha256 {file.sha256[:12]}…); only "
-            "files of at most 16 KiB travel with a trial, so run it where the file is",
+            f"workload: a file of recorded traffic is not here (sha256 {file.sha256[:12]}…); run "
+            "the trial where the file is",
             FailureClass.USER,
         )
     path = folder / "spool" / "recorded"

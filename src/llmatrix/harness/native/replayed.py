@@ -36,8 +36,7 @@ def content(recorded: Recorded, field: str) -> bytes:
         data = Path(recorded.path).read_bytes()
     except OSError as error:
         raise RecordedError(
-            f"workload.{field}: {recorded.path or 'the file'} cannot be read here: "
-            f"{error.strerror}; files of more than 16 KiB do not travel with a trial"
+            f"workload.{field}: {recorded.path or 'the file'} cannot be read here: {error.strerror}"
         ) from None
     if hashlib.sha256(data).hexdigest() != recorded.sha256:
         raise RecordedError(

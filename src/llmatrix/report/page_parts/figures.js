@@ -49,7 +49,7 @@ function load() {
   const title = asked ? `${data.loads.kind === "rate" ? "Asked rate" : "Concurrency"} (${data.loads.unit})` : metrics[x].title;
   const words = (value) => asked ? withUnit(value, data.loads.unit) : text(value, x);
   const row = (t, xv, yv, what) => ({ t, x: xv, y: yv, colour: colourOf(t), treatment: named(t), what, xs: words(xv), ys: `${metrics[y].label} ${text(yv, y)}` });
-  const points = shownTrials().map((trial) => ({ ...row(trial.t, at(trial.t, trial.m), trial.m[y], trial.valid ? "one trial" : `invalid: ${trial.why}`), valid: trial.valid, trial: trial.id }))
+  const points = shownTrials().map((trial) => ({ ...row(trial.t, at(trial.t, trial.m), trial.m[y], trial.valid ? (trial.c ? "control trial" : "one trial") : `invalid: ${trial.why}`), valid: trial.valid, trial: trial.id }))
     .filter((p) => p.x !== null && p.y !== null);
   const rows = shown().map((t) => ({ ...row(t, at(t, means[t]), means[t][y], "mean of valid trials"), line: configuration(t), order: data.loads ? data.loads.asked[t] : 0 }))
     .filter((p) => p.x !== null && p.y !== null).sort((a, b) => colourRank(a.colour) - colourRank(b.colour));
@@ -81,7 +81,7 @@ function heatmap() {
   (y === null ? [""] : factors[y].levels).forEach((down, j) => factors[x].levels.forEach((across, i) => {
     const ts = here.filter((t) => treatments[t][x] === i && (y === null || treatments[t][y] === j));
     const known = ts.map((t) => means[t][m]).filter((value) => value !== null);
-    const mine = trials.filter((trial) => ts.includes(trial.t));
+    const mine = trials.filter((trial) => ts.includes(trial.t) && !trial.c);
     const valid = mine.filter((trial) => trial.valid).length;
     cells.push({
       x: across, y: down, ts, known: known.length, value: text(mean(known), m), mean: mean(known), empty: !known.length,

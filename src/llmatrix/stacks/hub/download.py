@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from llmatrix.errors import LlmatrixError, Stopped
-from llmatrix.stacks.hub import faults, fetching
+from llmatrix.stacks.hub import faults, fetching, silence
 from llmatrix.stacks.hub.source import Source, needed
 from llmatrix.stacks.hub.told import Done, Progress
 from llmatrix.stacks.hub.volume import Volume
@@ -63,7 +63,8 @@ def _download(
         if path:
             needed(files, path, wanted.repo)
         return Done(len(files), sum(each.size for each in files), 0)
-    files = source.files()
+    with silence.counted(stop):
+        files = source.files()
     if path:
         needed(files, path, wanted.repo)
     folder = volume.folder(wanted)

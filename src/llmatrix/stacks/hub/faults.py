@@ -12,8 +12,10 @@ import errno
 import os
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 from llmatrix.errors import FailureClass, StepFailure
+from llmatrix.stacks.hub.silence import Silent
 from llmatrix.stacks.hub.source import Source
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,16 +32,12 @@ def told(error: Exception, source: Source) -> StepFailure:
         return error
     if isinstance(error, errors.HfHubHTTPError):
         return _answered(error, source)
+    if isinstance(error, Silent):
+        return _silent(error, source)
     if isinstance(error, httpx.HTTPError):
         return _unreached(error, source)
-    if isinstance(error, OSError) and error.errno in _READ_ONLY:
-        return StepFailure(
-            f"the volume cannot be written ({_words(error)}); the download runs as user "
-            f"{os.getuid()}, who must be allowed to.",
-            FailureClass.USER,
-        )
     if isinstance(error, OSError):
-        return StepFailure(f"the download broke off: {_words(error)}.", FailureClass.ENVIRONMENT)
+        return _of_the_system(error)
     return StepFailure(
         f"{source.endpoint} does not answer as a Hugging Face Hub ({_words(error)}); look at "
         f"stack.model.endpoint.",
@@ -86,13 +84,29 @@ def _answered(error: Exception, source: Source) -> StepFailure:
     return StepFailure(f"{message}.", FailureClass.USER)
 
 
+def _of_the_system(error: OSError) -> StepFailure:
+    if error.errno in _READ_ONLY:
+        return StepFailure(
+            f"the volume cannot be written ({_words(error)}); the download runs as user "
+            f"{os.getuid()}, who must be allowed to.",
+            FailureClass.USER,
+        )
+    return StepFailure(f"the download broke off: {_words(error)}.", FailureClass.ENVIRONMENT)
+
+
+def _silent(error: Silent, source: Source) -> StepFailure:
+    whose = source.endpoint
+    if error.host != urlsplit(source.endpoint).netloc:
+        whose = f"{error.host}, where {source.endpoint} keeps the file,"
+    what = "has sent nothing" if error.connected else "cannot be reached: nobody answered"
+    return StepFailure(f"{whose} {what} for {error.seconds:.0f} s.", FailureClass.ENVIRONMENT)
+
+
 def _unreached(error: Exception, source: Source) -> StepFailure:
     import httpx2 as httpx  # noqa: PLC0415
 
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, httpx.ConnectError):
         message = f"{source.endpoint} cannot be reached: {_words(error)}"
-    elif isinstance(error, httpx.TimeoutException):
-        message = f"{source.endpoint} stopped sending, and did not go on after several tries"
     else:
         message = f"the connection to {source.endpoint} broke: {_words(error)}"
     return StepFailure(f"{message}.", FailureClass.ENVIRONMENT)

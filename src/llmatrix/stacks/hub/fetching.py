@@ -1,8 +1,9 @@
 """One file brought from the Hub to the volume: what was got before is kept, what came is checked.
 
-huggingface_hub downloads it and tries again when the line breaks or falls silent. Where it writes
-to a file of its own it begins anew once it was killed (huggingface_hub #4228); here what has come
-lies in a file of ours, and the next try asks for the rest.
+What has come lies in a file of ours, every byte of it as it comes, and the next try asks for the
+rest. Where huggingface_hub writes the file it begins anew once it was killed (#4228), holds back
+up to 10 MiB, which are lost when the line breaks, and counts tries: a line that is slow and breaks
+never gets on, and one that is dead is told after six times ten seconds.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
-from llmatrix.errors import FailureClass, StepFailure, Stopped
+from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.digest import digest
+from llmatrix.stacks.hub import silence
 from llmatrix.stacks.hub.source import Source
 from llmatrix.stacks.hub.wanted import File
 
 PARTIAL: Final = ".llmatrix-partial"
 """Folder, in that of the model, of files that are not whole yet."""
+_FRUITLESS: Final = 5
+"""So many tries in a row are gone on after that brought less than ``silence.GETS_ON``."""
+_AGAIN_S: Final = 1.0
 _READ_AT_ONCE: Final = 4 * 1024 * 1024
 
 
@@ -39,6 +45,7 @@ def fetch(
 
     Raises:
         StepFailure: what came is not what the Hub lists.
+        Silent: nothing came for too long; what has come is kept.
         Stopped: ``stop`` was set meanwhile; what has come is kept.
         OSError: the volume cannot be written.
         Exception: whatever huggingface_hub and httpx2 raise (``faults.told``).
@@ -48,10 +55,11 @@ def fetch(
         return
     partial = _partial(folder, file)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    if _too_large_for_http(file):
-        _fetch_large(file, source, folder, partial)
-    else:
-        _fetch(file, source, _Sink(partial, file, count, stop))
+    with silence.counted(stop):
+        if _too_large_for_http(file):
+            _fetch_large(file, source, folder, partial)
+        else:
+            _fetch(file, source, _Sink(partial, file, count), stop)
     _check(partial, file, source)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(target)
@@ -72,22 +80,25 @@ def there(folder: Path, file: File) -> int:
 
 @dataclass(slots=True)
 class _Sink:
-    """The file that a download writes to, as huggingface_hub uses it; it counts, and can stop."""
+    """The file that a download writes to; it counts.
+
+    Attributes:
+        held: bytes in it.
+    """
 
     path: Path
     file: File
     count: Callable[[int], None]
-    stop: threading.Event
+    held: int = 0
     out: IO[bytes] | None = None
 
-    def __enter__(self) -> int:
-        """Open it; give the bytes that it holds."""
+    def __enter__(self) -> Self:
+        """Open it where it was left."""
         self.out = self.path.open("r+b" if self.path.exists() else "w+b")
-        held = self.out.seek(0, os.SEEK_END)
-        if held > self.file.size:  # of no use: begin anew
-            held = self.out.seek(0)
-            self.out.truncate()
-        return held
+        self.held = self.out.seek(0, os.SEEK_END)
+        if self.held > self.file.size:  # of no use
+            self.empty()
+        return self
 
     def __exit__(self, *args: object) -> None:
         """Close it; what it holds is on the disk then."""
@@ -96,42 +107,64 @@ class _Sink:
             self.out.flush()
             os.fsync(self.out.fileno())
 
-    def write(self, data: bytes) -> int:
-        if self.stop.is_set():
-            raise Stopped("stopped while downloading")
+    def write(self, data: bytes) -> None:
         assert self.out is not None  # noqa: S101 - entered
-        written = self.out.write(data)
-        self.count(written)
-        return written
+        self.out.write(data)
+        self.out.flush()  # a process that is killed loses nothing of it
+        self.held += len(data)
+        self.count(len(data))
 
-    def tell(self) -> int:
+    def empty(self) -> None:
+        """Begin anew; what was counted is counted back."""
         assert self.out is not None  # noqa: S101 - entered
-        return self.out.tell()
-
-    def seek(self, place: int) -> int:
-        """Go back to a place; what was counted beyond it is counted back."""
-        assert self.out is not None  # noqa: S101 - entered
-        self.count(place - self.out.tell())
-        return self.out.seek(place)
-
-    def truncate(self) -> int:
-        assert self.out is not None  # noqa: S101 - entered
-        return self.out.truncate()
+        self.count(-min(self.held, self.file.size))  # as ``there`` counts
+        self.held = self.out.seek(0)
+        self.out.truncate()
 
 
-def _fetch(file: File, source: Source, sink: _Sink) -> None:
-    from huggingface_hub.file_download import http_get  # noqa: PLC0415
+def _fetch(file: File, source: Source, sink: _Sink, stop: threading.Event) -> None:
+    """Ask for what is missing, again while that gets on."""
+    import httpx2 as httpx  # noqa: PLC0415 - with huggingface_hub, which has it loaded
 
-    with sink as held:
-        if held < file.size or not file.size:
-            # Not told the size that is listed: what came is held against that here, by its hash.
-            http_get(
-                source.url(file),
-                sink,  # type: ignore[arg-type]
-                resume_size=held,
-                headers=source.headers(),
-                displayed_filename=file.path,
-            )
+    with sink:
+        fruitless = 0
+        while sink.held < file.size:
+            before = sink.held
+            try:
+                _ask(file, source, sink)
+            except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError):
+                fruitless = 0 if sink.held - before >= silence.GETS_ON else fruitless + 1
+                if fruitless > _FRUITLESS:
+                    raise
+                stop.wait(_AGAIN_S)
+            else:
+                return  # whole or not: what came is held against what is listed
+
+
+def _ask(file: File, source: Source, sink: _Sink) -> None:
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+        hf_raise_for_status,
+        http_stream_backoff,
+    )
+
+    headers = source.headers()
+    if sink.held:
+        headers["Range"] = f"bytes={sink.held}-"
+    # Waits as it is told to where it asked too often; 5xx are left to another try of the step.
+    with http_stream_backoff(
+        "GET",
+        source.url(file),
+        headers=headers,
+        retry_on_exceptions=(),
+        retry_on_status_codes=(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS),
+    ) as response:
+        hf_raise_for_status(response)
+        if sink.held and response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            sink.empty()  # it knows no ranges
+        for data in response.iter_bytes():
+            sink.write(data)
+            if sink.held > file.size:  # no need to hear all of it
+                return
 
 
 def _too_large_for_http(file: File) -> bool:

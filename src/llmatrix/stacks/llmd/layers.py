@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from llmatrix.cluster.kinds import CONFIG_MAP, Object
-from llmatrix.errors import FailureClass, StepFailure
+from llmatrix.cluster.kinds import Object
 from llmatrix.plan.step import Step
 from llmatrix.spec.charts import Brought, Rendered
 from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import LlmdStack
-from llmatrix.stacks.kubernetes_asking import asking
+from llmatrix.stacks import carried
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd import brought, gateway, manifest_set, picker_config, router, server
 from llmatrix.stacks.llmd.checks import section
@@ -88,17 +87,5 @@ def reads(stack: LlmdStack, text_of: TextOf) -> list[str]:
 
 
 def _carried(site: KubernetesSite, rendered: Rendered) -> str:
-    name, home = manifest_set.name(site.address.experiment, rendered.sha256), site.address.home
-    with asking():
-        found = site.cluster.get(CONFIG_MAP, name, home)
-    why = "it is not there"
-    if found is not None:
-        try:
-            return manifest_set.carried(found, rendered.sha256)
-        except ValueError as error:
-            why = str(error)
-    raise StepFailure(
-        f"the manifests of this trial cannot be read from ConfigMap {home}/{name}: {why}; submit "
-        f"it again.",
-        FailureClass.USER,
-    )
+    what = "the manifests of this trial"
+    return carried.content(site.cluster, site.address, rendered.sha256, what).decode()

@@ -1,9 +1,7 @@
-"""A set of rendered objects: read, brought into one form, hashed, and carried by content."""
+"""A set of rendered objects: read, brought into one form, and hashed."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -12,20 +10,13 @@ from typing import Any, Final
 
 import yaml
 
-from llmatrix.cluster import labels
 from llmatrix.cluster.helm import HOOK
-from llmatrix.cluster.kinds import CONFIG_MAP, DEPLOYMENT, STATEFUL_SET, Object
-from llmatrix.cluster.naming import label_value, short_hash
+from llmatrix.cluster.kinds import DEPLOYMENT, STATEFUL_SET, Object
 from llmatrix.cluster.programs import NotRendered
 from llmatrix.plan.digest import canonical
 
-MANIFESTS: Final = "manifests"
-"""Component, and stem of the name, of a ConfigMap that carries a set."""
-MOST_BYTES: Final = 1024 * 1024
-"""Of a set, compressed: what a ConfigMap holds."""
 RUNS_PODS: Final = (DEPLOYMENT.name, STATEFUL_SET.name)
 """Kinds whose pods can be waited for."""
-_ENTRY: Final = "objects.json.gz"
 _GPU: Final = "nvidia.com/gpu"
 
 
@@ -115,62 +106,6 @@ def with_images(found: ManifestSet, pinned: Mapping[str, str]) -> ManifestSet:
             if digest and "@" not in container["image"]:
                 container["image"] = f"{container['image']}@{digest}"
     return ManifestSet(tuple(objects), found.hooks)
-
-
-def name(experiment: str, digest: str) -> str:
-    """Name the ConfigMap of a set; each experiment has its own, and removes it."""
-    return f"llmatrix-{MANIFESTS}-{short_hash(experiment, digest)}"
-
-
-def config_map(experiment: str, digest: str, text: str, *, expires: int) -> Object:
-    """Give the ConfigMap that carries a set, without its namespace.
-
-    Raises:
-        NotRendered: it is too large for one.
-    """
-    return {
-        "apiVersion": CONFIG_MAP.api_version,
-        "kind": CONFIG_MAP.name,
-        "metadata": {
-            "name": name(experiment, digest),
-            "labels": {
-                labels.MANAGED_BY: labels.OURS,
-                labels.COMPONENT: MANIFESTS,
-                labels.EXPERIMENT: label_value(experiment),
-                labels.EXPIRES: str(expires),
-            },
-            "annotations": {labels.SPEC: digest},
-        },
-        "binaryData": {_ENTRY: base64.b64encode(packed(text)).decode()},
-    }
-
-
-def packed(text: str) -> bytes:
-    """Compress a set; the same text always to the same bytes.
-
-    Raises:
-        NotRendered: it is too large for a ConfigMap.
-    """
-    data = gzip.compress(text.encode(), 9, mtime=0)
-    if len(data) > MOST_BYTES - 1024:  # with room for its name
-        raise NotRendered(f"it renders to more than {MOST_BYTES // 1024} KiB, compressed")
-    return data
-
-
-def carried(document: Object, digest: str) -> str:
-    """Give the set that a ConfigMap carries.
-
-    Raises:
-        ValueError: it is not the set of this hash.
-    """
-    data = base64.b64decode((document.get("binaryData") or {}).get(_ENTRY, ""))
-    try:
-        text = gzip.decompress(data).decode()
-    except (OSError, EOFError, UnicodeDecodeError):
-        text = ""
-    if sha256(text) != digest:
-        raise ValueError("it does not hold what the trial was planned with")
-    return text
 
 
 def _flat(documents: Iterable[Any]) -> list[Any]:

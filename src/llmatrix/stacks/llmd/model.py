@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.faults import AlreadyThere, Refused
-from llmatrix.cluster.kinds import JOB, PERSISTENT_VOLUME_CLAIM, SECRET, Object
+from llmatrix.cluster.kinds import (
+    DEPLOYMENT,
+    JOB,
+    LEADER_WORKER_SET,
+    PERSISTENT_VOLUME_CLAIM,
+    SECRET,
+    STATEFUL_SET,
+    Object,
+)
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.spec.experiment import Treatment
@@ -16,7 +24,6 @@ from llmatrix.stacks import kubernetes_jobs, kubernetes_objects, kubernetes_part
 from llmatrix.stacks.hub import told
 from llmatrix.stacks.hub.wanted import HUB
 from llmatrix.stacks.kubernetes_asking import asking
-from llmatrix.stacks.kubernetes_removal import RUNNING
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.llmd import model_files
 from llmatrix.stacks.llmd.checks import section
@@ -28,6 +35,8 @@ COMPONENT: Final = "model"
 """Label of the claims that outlive their sites; `llmatrix gc` knows them by it."""
 _MODEL: Final = "llmatrix.dev/model"
 """Annotation: what a claim was made for, for people."""
+_SERVERS: Final = (LEADER_WORKER_SET, STATEFUL_SET, DEPLOYMENT)
+"""Kinds that servers run as; who may make no Gateways may not look for some either."""
 _TERMINATION_LOG: Final = "/dev/termination-log"
 _ASKS: Final = {"cpu": "100m", "memory": "256Mi"}
 _RIGHTS_S: Final = 15.0
@@ -50,7 +59,7 @@ def apply(treatment: Treatment, site: KubernetesSite, stop: threading.Event) -> 
     if stack.model.access_mode != "ReadWriteMany":
         # Servers of another model may hold the volume on a node that the Job cannot be on; they
         # stand on the model, so they are to go anyway.
-        kubernetes_objects.take_down(site, Step.SERVER, RUNNING, stop)
+        kubernetes_objects.take_down(site, Step.SERVER, _SERVERS, stop)
     _ensure_claim(treatment, site)
     objects = [job(treatment, site.address)]
     if stack.model.token is not None and site.address.own_namespace:

@@ -1,14 +1,13 @@
 """What a real endpoint picker would refuse in its configuration, found before it is started.
 
-The rules are those of ``pkg/epp/config/loader`` of the Gateway API Inference Extension v1.2.0:
-fields are strict, a plugin's name defaults to its type, names are declared once, references name
-declared plugins, a profile has one picker at most. Parameters are the plugins' own and are left
-to them. Plugin types are those of GAIE and llm-d that ``llmatrix.sim.plugins`` lists.
+The document's rules are those of ``sim.picker_document``; beside them, a profile has one picker at
+most. Parameters are the plugins' own and are left to them. Plugin types are those of GAIE and
+llm-d that ``llmatrix.sim.plugins`` lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,8 +15,8 @@ import yaml
 
 from llmatrix.errors import Place, Problem, SpecError
 from llmatrix.sim import yaml_nodes
-from llmatrix.sim.node_reader import NodeReader, nearest
-from llmatrix.sim.picker_reader import API_VERSIONS, KIND
+from llmatrix.sim.node_reader import nearest
+from llmatrix.sim.picker_document import Declaration, PickerDocument
 from llmatrix.sim.plugin_types import Role
 from llmatrix.sim.plugins import PLUGINS
 from llmatrix.spec.base import FileText
@@ -38,15 +37,6 @@ _BY_MORE: Final = frozenset(
 """Plugins that remember how servers did, or which of them was taken last."""
 SPLITS: Final = frozenset({"pd-profile-handler", "disagg-profile-handler"})
 """Plugins that choose two servers for a request."""
-_TOP: Final = (
-    "apiVersion",
-    "kind",
-    "plugins",
-    "schedulingProfiles",
-    "featureGates",
-    "saturationDetector",
-)
-_GATES: Final = ("dataLayer", "flowControl")
 _FOR_TESTS: Final = ("header-based-testing-filter", "destination-endpoint-served-verifier")
 """Types that GAIE registers for its own conformance tests, in every picker."""
 _OPEN: Final = "llm-d.ai/v1alpha1"
@@ -54,109 +44,61 @@ _OPEN: Final = "llm-d.ai/v1alpha1"
 
 
 @dataclass(slots=True)
-class _Reader(NodeReader):
+class _Reader(PickerDocument):
     """Reads one configuration as far as it is the same for every picker."""
 
     more: frozenset[str] = frozenset()
     types: dict[str, str] = field(default_factory=dict)
-    """Declared name → type; "" for one that was declared wrongly."""
+    """Declared name → type; "" for one that nobody knows."""
 
     def read(self, root: yaml.Node) -> None:
-        if not isinstance(root, yaml.MappingNode):
-            self.wrong(root, f"a {KIND} is a mapping with apiVersion, kind and plugins")
+        fields = self.top(root)
+        if fields is None:
             return
-        fields = self._top(root)
-        self._identity(root, fields)
-        for node in self.items(fields.get("plugins"), "plugins"):
-            self._declare(node)
+        for each in self.declarations(fields):
+            self._declare(each)
         if not self.types and not self.problems:
             self.wrong(fields.get("plugins", root), "no plugin is declared under plugins")
-        names: set[str] = set()
-        for node in self.items(fields.get("schedulingProfiles"), "schedulingProfiles"):
-            self._profile(node, names)
+        for name, items in self.profiles(fields):
+            self._profile(name, items)
 
-    def _top(self, root: yaml.MappingNode) -> dict[str, yaml.Node]:
+    def known(self, root: yaml.MappingNode) -> Mapping[str, yaml.Node]:
         loose = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
         version = loose.get("apiVersion")
         if version is not None and yaml_nodes.text(version) == _OPEN:
             return loose
-        for item in self.items(loose.get("featureGates"), "featureGates"):
-            gate = yaml_nodes.text(item)
-            if gate not in _GATES:
-                self.wrong(item, f"feature gate '{gate}' is unknown{nearest(str(gate), _GATES)}")
-        return dict(self.fields(root, _TOP, "the configuration"))
+        for _ in self.gates(loose):
+            continue
+        return super(_Reader, self).known(root)
 
-    def _identity(self, root: yaml.Node, fields: Mapping[str, yaml.Node]) -> None:
-        version, kind = fields.get("apiVersion"), fields.get("kind")
-        if version is None:
-            self.wrong(root, f"apiVersion is missing; write {API_VERSIONS[0]}")
-        elif yaml_nodes.text(version) not in API_VERSIONS:
-            self.wrong(version, f"apiVersion must be {' or '.join(API_VERSIONS)}")
-        if kind is None:
-            self.wrong(root, f"kind is missing; write {KIND}")
-        elif yaml_nodes.text(kind) != KIND:
-            self.wrong(kind, f"kind must be {KIND}")
-
-    def _declare(self, node: yaml.Node) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a plugin is a mapping with a type, and perhaps name and parameters")
-            return
-        fields = dict(self.fields(node, ("name", "type", "parameters"), "a plugin"))
-        kind = self.text(fields, "type")
-        if not kind:
-            if "type" not in fields:
-                self.wrong(node, "the plugin has no type")
-            return
-        name = self.text(fields, "name") or kind
-        if name in self.types:
-            self.wrong(fields.get("name", node), f"plugin name '{name}' is used more than once")
-            return
+    def _declare(self, each: Declaration) -> None:
         known = {*PLUGINS, *_FOR_TESTS, *self.more}
-        self.types[name] = kind if kind in known else ""
-        if kind not in known:
-            advice = nearest(kind, sorted(known)) or (
+        self.types[each.name] = each.type if each.type in known else ""
+        if each.type not in known:
+            advice = nearest(each.type, sorted(known)) or (
                 "; if the picker's image has it, add it to stack.router.plugins"
             )
-            self.wrong(fields["type"], f"plugin type '{kind}' is unknown{advice}")
+            self.wrong(each.fields["type"], f"plugin type '{each.type}' is unknown{advice}")
 
-    def _profile(self, node: yaml.Node, names: set[str]) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a scheduling profile is a mapping with a name and plugins")
-            return
-        fields = dict(self.fields(node, ("name", "plugins"), "a scheduling profile"))
-        name = self.text(fields, "name")
-        if not name:
-            self.wrong(node, "the scheduling profile has no name")
-        elif name in names:
-            self.wrong(fields["name"], f"profile name '{name}' is used more than once")
-        names.add(name or "")
+    def _profile(self, name: str, items: Sequence[yaml.Node]) -> None:
         pickers: list[str] = []
-        for item in self.items(fields.get("plugins"), "plugins"):
-            kind = self._reference(item)
+        for item in items:
+            kind = self._type_of(item)
             if kind in PLUGINS and PLUGINS[kind].role is Role.PICKER:
                 pickers.append(kind)
                 if len(pickers) == 2:  # noqa: PLR2004 - the second is one too many
                     told = f"'{pickers[0]}' and '{kind}'"
                     self.wrong(item, f"profile '{name}' has two pickers, {told}")
 
-    def _reference(self, node: yaml.Node) -> str:
+    def _type_of(self, node: yaml.Node) -> str:
         """Give the type of the plugin that a profile's entry names; "" where it is none."""
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, "a profile's plugin is a mapping with a pluginRef")
+        named = self.reference(node)
+        if named is None:
             return ""
-        fields = dict(self.fields(node, ("pluginRef", "weight"), "a profile's plugin"))
-        name = self.text(fields, "pluginRef")
-        if not name:
-            if "pluginRef" not in fields:
-                self.wrong(node, "the profile's plugin has no pluginRef")
-            return ""
-        if name not in self.types:
-            known = nearest(name, self.types) or "; declare it under plugins"
-            self.wrong(fields["pluginRef"], f"pluginRef '{name}' names no declared plugin{known}")
-        weight = fields.get("weight")
+        name, weight = named
         if weight is not None and yaml_nodes.number(weight) is None:
             self.wrong(weight, "this is not weight: a number")
-        return self.types.get(name, "")
+        return self.types[name]
 
 
 def check(config: FileText, more: Collection[str] = ()) -> None:

@@ -272,7 +272,6 @@ def _hold(layer: Brought, step: Step, found: ManifestSet) -> None:
         more = len(faults) - _FAULTS_TOLD
         told = "; ".join(faults[:_FAULTS_TOLD]) + (f"; and {more} more" if more > 0 else "")
         raise NotRendered(f"it renders to what a site cannot have: {told}")
-    manifest_set.packed(found.text)
 
 
 def _shas(stack: LlmdStack) -> list[str]:
