@@ -80,9 +80,11 @@ def test_all_pages_are_read(api: Cluster, script: Script) -> None:
 def test_metadata_of_all_is_asked_for_without_what_they_hold(api: Cluster, script: Script) -> None:
     one = {"kind": "PartialObjectMetadata", "metadata": {"name": "a"}}
     listed = {"metadata": {"resourceVersion": "7"}, "items": [one]}
-    script.answers[f"GET {ALL}"] = [(200, listed)]
+    none = {"metadata": {"resourceVersion": "8"}, "items": None}  # seen of a real one
+    script.answers[f"GET {ALL}"] = [(200, listed), (200, none)]
     (found,) = api.find_metadata(CONFIG_MAP, "n", {"app": "x"})
     assert (found["kind"], found["metadata"]["name"]) == ("ConfigMap", "a")
+    assert api.find_metadata(CONFIG_MAP, "n", {"app": "x"}) == []
     assert "PartialObjectMetadataList" in script.asked[0].accept
 
 

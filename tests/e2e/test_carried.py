@@ -130,7 +130,7 @@ def test_a_tokenizer_and_recorded_traffic_are_measured_by_an_account_with_exact_
         record = json.loads(file.read_bytes())
         found[record["levels"]["workload"]] = record
         rows = pq.read_table(file.with_name("requests.parquet")).to_pylist()
-        assert len(rows) >= 25
+        assert len(rows) >= 15
         for row in rows:
             assert row["prompt_tokens"] == row["prompt_tokens_asked"] > 0
             assert row["output_tokens"] == row["output_tokens_asked"]

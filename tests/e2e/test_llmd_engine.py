@@ -25,6 +25,8 @@ pytestmark = [
     pytest.mark.timeout(1800),  # what was not built yet is built
     pytest.mark.skipif(not engine.installed(), reason="needs the extra llamacpp: make engine"),
 ]
+EXPERIMENT: dict[str, Any] = {}
+"""Described once the Hub's address is known."""
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

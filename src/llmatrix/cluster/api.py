@@ -149,7 +149,7 @@ class Cluster:
             page = orjson.loads(response.content)
             found += [
                 {**item, "apiVersion": kind.api_version, "kind": kind.name}
-                for item in page["items"]
+                for item in page["items"] or ()  # null for no metadata at all
             ]
             more = page["metadata"].get("continue")
             if not more:
