@@ -107,4 +107,4 @@ def test_what_we_may_not_give_an_account_that_stands_is_left_to_its_maker(
 ) -> None:
     added = Objects(*made("simulated"), **may_not).ensure(settings("llm-d"))
     assert ("ClusterRole", "llmatrix-sites-llm-d") not in added
-    assert ("Role", "llmatrix-home-llm-d") in added
+    assert ("ClusterRoleBinding", "llmatrix-sites-bench-llmatrix-llm-d") in added
