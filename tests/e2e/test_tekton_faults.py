@@ -19,6 +19,7 @@ from e2e.runs import PATIENCE_S, Field, ground
 from e2e.sites import admin, judged
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD
+from llmatrix.engines.tekton.sites import find_sites
 from llmatrix.stacks.llmd.model import COMPONENT
 from llmatrix.stacks.waiting import until
 from stacks.hub.hub_server import (
@@ -68,7 +69,8 @@ def test_a_run_that_is_cancelled_elsewhere_is_not_begun_anew(ground: Field) -> N
     assert cancel.wait(PATIENCE_S) == 0, ground.log()
     assert run.wait(PATIENCE_S) == 130, ground.log()
     assert "cancelled elsewhere; " in ground.log()
-    ground.nothing_left()
+    assert find_sites(ground.cluster, ground.home, {}).sites == ()
+    assert ground.states() == []
     ground.ends_well(ground.start())  # whoever wants it after all says so
 
 
