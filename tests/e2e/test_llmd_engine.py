@@ -72,7 +72,7 @@ def experiment(home: str, hub: str, llama: str, parts: dict[str, Any]) -> dict[s
         "workload": {
             "kind": "random",
             "prompt": "text",
-            "load": {"rate": 4},
+            "load": {"rate": 5, "arrivals": "constant"},
             "warmup": "2s",
             "duration": "10s",
         },
@@ -103,7 +103,6 @@ def test_a_real_engine_is_measured_behind_a_gateway_and_a_picker(
         judged(record, "prompt_tokens_exact", "output_tokens_exact", "error_share", "cache_clean")
         assert not [c for c in record["checks"] if c["verdict"] == "fail"], record["checks"]
         assert not record["simulated"]
-        assert record["metrics"]["requests_completed"] >= 30
     # Four deployments, one download.
     assert hub.seen()["sent"] == {weights.name: weights.stat().st_size}
     ground.nothing_left(COMPONENT)
