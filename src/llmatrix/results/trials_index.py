@@ -44,8 +44,9 @@ def open_tables(store: Store, experiment: str) -> Tables:
     from llmatrix.results.dataset import read_tables  # noqa: PLC0415 - 0.1 s that memory saves
 
     tables = read_tables(store, experiment)
-    # What was read while it changed must not be taken for what is there now.
-    if stamp and tables.trials.num_rows >= WORTH_IT and _stamp(store, experiment) == stamp:
+    # Whoever finds this stamp again knows that nothing has changed since it was taken, so neither
+    # while this was read.
+    if stamp and tables.trials.num_rows >= WORTH_IT:
         with contextlib.suppress(OSError):  # no room, no right to write: the next one reads again
             _write(path, stamp, tables)
     return tables
