@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
@@ -33,6 +34,10 @@ from llmatrix.results.records import write_failure, write_record
 from llmatrix.stacks import process_table
 from llmatrix.stacks.local_site import sites, sweep
 from llmatrix.stacks.waiting import until
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @dataclass
