@@ -3,6 +3,7 @@
 Needs ``KUBECONFIG``, ``LLMATRIX_IMAGE`` and a namespace that it may use:
 
     .venv/bin/python benchmarks/cluster.py --namespace bench [quickstart overhead lanes matrix]
+        [--seconds 60]
 
 Each part makes its experiment, runs it through the command line, and tells what it took; nothing
 may stand afterwards.
@@ -131,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--namespace", required=True)
     parser.add_argument("parts", nargs="*", default=["quickstart", "overhead", "lanes", "matrix"])
+    parser.add_argument("--seconds", type=int, default=60, help="of each trial of the lanes")
     asked = parser.parse_args()
     home = asked.namespace
     lengths = [4 + number for number in range(16)]
@@ -153,9 +155,8 @@ def main() -> None:
             took = {}
             for count in (1, 4):
                 matrix = {"workload.output_len": lengths}
-                found = measured(
-                    cluster, home, document(f"lanes-{count}", "60s", matrix, parallelism=count)
-                )
+                what = document(f"lanes-{count}", f"{asked.seconds}s", matrix, parallelism=count)
+                found = measured(cluster, home, what)
                 told(f"parallelism {count}", found, 16)
                 took[count] = found["seconds"]
             print(f"  parallelism 4 is {took[1] / took[4]:.2f} times as fast as 1")
