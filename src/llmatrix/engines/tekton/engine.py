@@ -239,7 +239,7 @@ class _Run:
                 except queue.Empty:
                     break
         self._collect_all(names)
-        if self.cancelled:
+        if self.cancelled and self._missing():
             raise Cancelled("cancelled elsewhere")
 
     def _take_in(self, seen: Seen | Exception) -> None:
