@@ -55,7 +55,7 @@ def packed(content: bytes, most: int) -> bytes | None:
     """Compress a content; None, as soon as that is certain, if it takes more than ``most`` bytes.
 
     Of the standard library's ways this makes about the least of a tokenizer, and the best LZMA,
-    which makes as little, takes twelve times as long (``benchmarks/carried.py``).
+    which makes as little, takes seven times as long (``benchmarks/carried.py``).
     """
     press = bz2.BZ2Compressor()
     made = bytearray()
