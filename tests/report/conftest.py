@@ -43,11 +43,6 @@ FLAGS = [
 ]
 
 
-FRAME = """<!doctype html><body><iframe src="page.html" width="{width}" height="800"></iframe>
-<script>addEventListener("message", (event) => {{ document.body.dataset.told = event.data; }});
-</script>"""
-
-
 @dataclass(frozen=True)
 class Seen:
     """What a browser made of a page."""
@@ -123,12 +118,9 @@ def browser() -> str:
 def browse(browser: str, tmp_path: Path) -> Callable[..., Seen]:
     """Open a page in a real headless browser, and give what it made of it when it had drawn."""
 
-    def look(html: str, width: int | None = None) -> Seen:
+    def look(html: str) -> Seen:
         page = tmp_path / "page.html"
         page.write_text(html, encoding="utf-8")
-        if width is not None:  # a window cannot be as narrow as a phone, a frame can
-            page = tmp_path / "frame.html"
-            page.write_text(FRAME.format(width=width), encoding="utf-8")
         log = tmp_path / "net.json"
         done = subprocess.run(
             [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,17 +29,9 @@ Summarize = Callable[[Any], Summary]
 Browse = Callable[..., Any]
 Shape = Callable[..., Any]
 
-WHEN_DRAWN = """
-<script>
-const ready = setInterval(async () => {
-  if (!document.documentElement.dataset.drawn) return;
-  clearInterval(ready);
+HELPERS = """
   const pause = (ms) => new Promise((next) => setTimeout(next, ms));
   const all = (selector, among = document) => [...among.querySelectorAll(selector)];
-  const tell = (found) => {
-    document.body.dataset.told = JSON.stringify(found);
-    parent.postMessage(JSON.stringify(found), "*");
-  };
   const again = async (act) => {
     delete document.documentElement.dataset.drawn;
     act();
@@ -52,28 +42,27 @@ const ready = setInterval(async () => {
     select.value = [...select.options].find((option) => option.text === text).value;
     select.dispatchEvent(new Event("change"));
   };
-  const settled = () => pause(500);
-  ACTION
-}, 20);
-</script>
+  const frame = () => new Promise((next) => requestAnimationFrame(next));
+  const until = async (seen) => {
+    for (const end = performance.now() + 30e3; !seen() && performance.now() < end; ) await frame();
+  };
 """
 
 
-def told(seen: Any) -> Any:
-    """Give what an action told of itself."""
-    found = re.search(r'data-told="([^"]*)"', seen.dom)
-    assert found is not None, seen.console
-    return json.loads(html.unescape(found[1]))
-
-
 @pytest.fixture
-def act(browse: Browse) -> Callable[..., Any]:
-    """Open a page, do something in it when it is drawn, and give what the action told."""
+def act(tab: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Open a page, do something in it when it is drawn, and give what the action returned.
 
-    def do(page: str, action: str, **options: Any) -> Any:
-        seen = browse(page + WHEN_DRAWN.replace("ACTION", action), **options)
-        assert seen.console == []
-        return told(seen)
+    The browser runs in real time: with a virtual clock, half a second can pass between two frames.
+    """
+
+    def do(page: str, action: str) -> Any:
+        file = tmp_path / "page.html"
+        file.write_text(page, encoding="utf-8")
+        tab.open(file.as_uri())
+        found = tab.tell(f"(async () => {{ {HELPERS} {action} }})()")
+        assert tab.said == []
+        return found
 
     return do
 
@@ -150,7 +139,7 @@ def test_a_thousand_trials_are_drawn_and_listed_in_part(
         const rows = () => document.querySelectorAll("#trials-table tbody tr").length;
         const first = rows();
         document.getElementById("trials-more").click();
-        tell([first, rows(), document.querySelectorAll("#treatments-table tbody tr").length]);
+        return [first, rows(), document.querySelectorAll("#treatments-table tbody tr").length];
         """,
     )
     assert found == [100, 1000, 100]
@@ -170,51 +159,58 @@ def test_hostile_names_are_only_text(
         render_page(summarize(shape)),
         """
         document.querySelector("#trials-table .open").click();
-        await settled();
+        await until(() => document.querySelectorAll("figure svg, dialog svg").length >= 8);
         const text = document.getElementById("treatments-table").textContent;
-        tell({
+        return {
           stolen: String(window.stolen),
           foreign: document.querySelectorAll("img, main i, main b, dialog i, dialog b").length,
           drawn: document.querySelectorAll("figure svg").length,
           kept: text.includes("<img src=x onerror=window.stolen=1>") && text.includes("7*7"),
-        });
+        };
         """,
     )
     assert found == {"stolen": "undefined", "foreign": 0, "drawn": 8, "kept": True}
 
 
 def test_pickers_redraw_and_heads_sort(
-    summarize: Summarize, browse: Browse, synthetic: Shape
+    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
 ) -> None:
-    drive = """
-      pick("heatmap-metric", "Output (tok/s)");
-      pick("heatmap-x", "config");
-      pick("heatmap-y", "question_len");
-      pick("ecdf-measure", "ITL (ms)");
-      pick("ecdf-scale", "the tail, logarithmic");
-      await settled();
-      const sorted = (table, name) => {
-        const heads = [...document.querySelectorAll(`#${table} th button`)];
-        const head = heads.find((button) => button.textContent.startsWith(name));
-        head.click();
-        const place = head.closest("th").cellIndex;
-        const rows = [...document.querySelectorAll(`#${table} tbody tr`)];
-        const column = rows.map((row) => parseFloat(row.cells[place].textContent));
-        return column.every((value, i) => !i || column[i - 1] <= value);
-      };
-      tell([sorted("trials-table", "TTFT p50"), sorted("treatments-table", "Output")]);
-    """
-    seen = browse(
-        render_page(summarize(synthetic(requests=40))) + WHEN_DRAWN.replace("ACTION", drive)
+    heatmap, ecdf, *in_order = act(
+        render_page(summarize(synthetic(requests=40))),
+        """
+        const part = (name, tag) => document.querySelector(`#fig-${name} ${tag}`).outerHTML;
+        const said = (name) => part(name, ".chart") + part(name, "figcaption");
+        pick("heatmap-metric", "Output (tok/s)");
+        pick("heatmap-x", "config");
+        pick("heatmap-y", "question_len");
+        pick("ecdf-measure", "ITL (ms)");
+        pick("ecdf-scale", "the tail, logarithmic");
+        await until(() => said("heatmap").includes("Heatmap of Output (tok/s) by config and"));
+        const tail = "share of requests above, logarithmic";
+        await until(() => said("ecdf").includes("ITL (ms)") && said("ecdf").includes(tail));
+        const sorted = (table, name) => {
+          const heads = all(`#${table} th button`);
+          const head = heads.find((button) => button.textContent.startsWith(name));
+          head.click();
+          const place = head.closest("th").cellIndex;
+          const rows = all(`#${table} tbody tr`);
+          const column = rows.map((row) => parseFloat(row.cells[place].textContent));
+          return column.every((value, i) => !i || column[i - 1] <= value);
+        };
+        return [
+          said("heatmap"),
+          said("ecdf"),
+          sorted("trials-table", "TTFT p50"),
+          sorted("treatments-table", "Output"),
+          all("th[aria-sort=ascending]").length,
+        ];
+        """,
     )
-    assert seen.console == []
-    assert told(seen) == [True, True]
-    assert "better (higher)" in seen.figure("heatmap")
-    assert "Heatmap of Output (tok/s) by config and question_len" in seen.figure("heatmap")
-    ecdf = re.sub(r"<option.*?</option>", "", seen.figure("ecdf"))
+    assert in_order == [True, True, 2]
+    assert "better (higher)" in heatmap
+    assert "by config and question_len" in heatmap
     assert "ITL (ms)" in ecdf
     assert "share of requests above, logarithmic" in ecdf
-    assert 'aria-sort="ascending"' in seen.dom
 
 
 def test_a_filter_holds_in_every_figure_and_table(
@@ -228,13 +224,13 @@ def test_a_filter_holds_in_every_figure_and_table(
         const visible = (table) => all(`#${table} tbody tr`).filter((row) => !row.hidden);
         const marks = all("#fig-pareto .chart svg [aria-label*=treatment]");
         const labels = marks.map((e) => e.getAttribute("aria-label"));
-        tell({
+        return {
           treatments: visible("treatments-table").length,
           trials: visible("trials-table").length,
           named: visible("trials-table").some((row) => row.textContent.includes("none")),
           drawn: labels.length > 0 && !labels.some((label) => label.includes("none")),
           said: document.getElementById("filtered").textContent.trim(),
-        });
+        };
         """,
     )
     assert found == {
@@ -254,13 +250,14 @@ def test_a_trial_opens_to_its_requests_checks_and_steps(
         render_page(summary),
         """
         document.querySelector("#validity .open").click();
-        await settled();
         const dialog = document.getElementById("trial");
         const first = dialog.open;
-        const marks = dialog.querySelectorAll(".mark-symbol.role-mark path").length;
+        const dots = () => dialog.querySelectorAll(".mark-symbol.role-mark path").length;
+        await until(dots);
+        const marks = dots();
         const text = dialog.textContent;
         dialog.querySelector("button").click();
-        tell({ first, marks, closed: !dialog.open, text });
+        return { first, marks, closed: !dialog.open, text };
         """,
     )
     assert found["first"]
@@ -283,10 +280,10 @@ def test_pointing_at_a_treatment_lights_it_everywhere(
         const before = faint("pareto") + faint("ecdf");
         const pin = document.querySelector("#treatments-table tbody .pin");
         pin.click();
-        await settled();
+        await until(() => faint("pareto") && faint("ecdf") === 5);
         const lit = document.querySelectorAll("#treatments-table tr.lit").length;
         const pressed = pin.getAttribute("aria-pressed");
-        tell({ before, pareto: faint("pareto") > 0, ecdf: faint("ecdf"), lit, pressed });
+        return { before, pareto: faint("pareto") > 0, ecdf: faint("ecdf"), lit, pressed };
         """,
     )
     assert found == {"before": 0, "pareto": True, "ecdf": 5, "lit": 1, "pressed": "true"}
@@ -301,21 +298,19 @@ def test_the_theme_can_be_chosen(
         const button = document.getElementById("theme");
         const paper = () => getComputedStyle(document.body).backgroundColor;
         const papers = [1, 2].map(() => { button.click(); return paper(); });
-        tell([button.textContent, ...papers]);
+        return [button.textContent, ...papers];
         """,
     )
     assert found == ["Theme: dark", "rgb(247, 247, 245)", "rgb(16, 18, 22)"]
 
 
 def test_a_phone_scrolls_only_down(
-    summarize: Summarize, act: Callable[..., Any], synthetic: Shape
+    summarize: Summarize, act: Callable[..., Any], tab: Any, synthetic: Shape
 ) -> None:
     summary = summarize(synthetic(factors=LOADS | FIVE, replicates=1, requests=20))
-    found = act(
-        render_page(summary),
-        "tell([innerWidth, document.documentElement.scrollWidth]);",
-        width=390,
-    )
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    tab.ask("Emulation.setDeviceMetricsOverride", **phone)
+    found = act(render_page(summary), "return [innerWidth, document.documentElement.scrollWidth];")
     assert found[0] == 390
     assert found[1] <= 390
 
@@ -330,13 +325,13 @@ def test_what_cannot_be_seen_is_told(
         const label = (e) => e.getAttribute("aria-label") ?? "";
         const titled = (e) => document.getElementById(e.getAttribute("aria-labelledby"));
         const chart = "figure:not([hidden]) .chart";
-        tell([
+        return [
           unnamed(chart, (e) => e.role === "graphics-document" && label(e).length > 20),
           unnamed("select, input", (e) => e.labels.length === 1),
           unnamed("button", (e) => (label(e) || e.textContent).trim()),
           unnamed(".scroll", (e) => e.tabIndex === 0 && (label(e) || titled(e))),
           unnamed("section", titled),
-        ]);
+        ];
         """,
     )
     assert found == [0, 0, 0, 0, 0]
