@@ -15,7 +15,7 @@ from llmatrix.results.record import Failure, Outcome, Record
 from llmatrix.results.records import finished, read_failure, read_record
 from llmatrix.steps import idle
 from llmatrix.steps.converge import converge
-from llmatrix.steps.in_turn import SoFar, idle_steps, read_so_far, take_step, write_so_far
+from llmatrix.steps.in_turn import SoFar, foreseen, read_so_far, take_step, write_so_far
 
 Bench = Any  # the fixture of conftest.py, which is no module that a test may import
 
@@ -60,7 +60,7 @@ def test_a_server_that_ends_meanwhile_is_made_anew_within_the_workload_step(
     assert isinstance(record, Record)
     assert bench.applied()[Step.SERVER] == 2
     assert [(a.step, a.failure) for a in record.attempts] == [(Step.WORKLOAD, "server")]
-    assert [s.step for s in record.steps] == list(Step)[:7]
+    assert [s.step for s in record.steps] == list(Step)
 
 
 def test_a_trial_that_fails_for_good_is_kept_and_the_later_steps_say_so(
@@ -111,15 +111,57 @@ def test_nothing_came_before_the_first_step(tmp_path: Path) -> None:
     assert read_so_far(tmp_path) == SoFar()
 
 
+def test_what_stands_as_the_trial_wants_it_is_foreseen_up_to_the_first_change(
+    bench: Bench, tmp_path: Path
+) -> None:
+    walk(bench, tmp_path)
+    run = bench.run()
+    take_step(Step.NAMESPACE, run, SoFar(), retries=0)
+    idle_ones = foreseen(run)
+    assert [(one.step, one.outcome) for one in idle_ones] == [
+        (Step.GATEWAY, Outcome.SKIPPED),
+        (Step.ROUTER, Outcome.UNCHANGED),
+        (Step.MODEL, Outcome.SKIPPED),
+        (Step.SERVER, Outcome.UNCHANGED),
+        (Step.TEARDOWN, Outcome.SKIPPED),
+    ]
+    # A server may depend on the router, so it is not judged before that is as wanted.
+    bench.site.keys[Step.ROUTER] = "another"
+    steps = {one.step for one in foreseen(bench.run(closes=True))}
+    assert steps == {Step.GATEWAY, Step.MODEL}
+
+
+def test_what_cannot_be_asked_is_not_foreseen(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk(bench, tmp_path)
+
+    def silent(*_: object) -> bool:
+        raise StepFailure("the cluster does not answer", FailureClass.ENVIRONMENT)
+
+    monkeypatch.setattr(type(bench.stack), "healthy", silent)
+    steps = {one.step for one in foreseen(bench.run())}
+    assert steps == {Step.GATEWAY, Step.MODEL, Step.TEARDOWN}
+
+
+def test_the_record_is_whole_after_the_upload_where_the_teardown_has_nothing_to_do(
+    bench: Bench, tmp_path: Path
+) -> None:
+    results = walk(bench, tmp_path)
+    uploaded, at_the_end = results[6][1], results[7][1]
+    assert [s.step for s in uploaded.steps] == list(Step)
+    assert uploaded.model_copy(update={"steps": []}) == at_the_end.model_copy(update={"steps": []})
+
+
 def test_an_idle_step_is_taken_without_the_rest_of_the_program(
     bench: Bench, tmp_path: Path
 ) -> None:
     run = bench.run()
     take_step(Step.NAMESPACE, run, so_far := SoFar(), retries=0)
     write_so_far(tmp_path, so_far)
-    idle_ones = idle_steps(run)
-    assert [one.step for one in idle_ones] == [Step.GATEWAY, Step.MODEL]
-    said = {
+    idle_ones = foreseen(run)
+    assert [one.step for one in idle_ones] == [Step.GATEWAY, Step.MODEL, Step.TEARDOWN]
+    left = {
         one.step.value: {
             "outcome": one.model_dump(mode="json"),
             "results": {"outcome": "skipped", "detail": "nöne"},
@@ -127,7 +169,7 @@ def test_an_idle_step_is_taken_without_the_rest_of_the_program(
         }
         for one in idle_ones
     }
-    idle.leave(tmp_path, said)
+    idle.leave(tmp_path, left)
 
     def process(step: str) -> subprocess.CompletedProcess[str]:
         words = ["step", step, "--work", str(tmp_path), "--told", str(tmp_path / "told")]
@@ -144,14 +186,15 @@ def test_an_idle_step_is_taken_without_the_rest_of_the_program(
     assert read_so_far(tmp_path).outcomes == [*so_far.outcomes, idle_ones[0]]
     # What whole processes say of the step is the same, but for its seconds.
     ended, _ = take_step(Step.GATEWAY, bench.run(), so_far, retries=0)
-    assert ended.model_copy(update={"seconds": 0.0}) == idle_ones[0]
+    said, done = (one.model_copy(update={"seconds": 0.0}) for one in (idle_ones[0], ended))
+    assert said == done
 
 
 def test_an_idle_step_of_a_failed_trial_and_one_that_is_not_idle_are_not_taken(
     bench: Bench, tmp_path: Path
 ) -> None:
     run = bench.run()
-    (idle_one, *_) = idle_steps(run)
+    (idle_one, *_) = foreseen(run)
     said = {"outcome": idle_one.model_dump(mode="json"), "results": {}, "line": ""}
     assert not idle.take("gateway", tmp_path, tmp_path / "told")  # nothing was left
     idle.leave(tmp_path, {"gateway": said})

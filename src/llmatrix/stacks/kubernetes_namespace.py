@@ -10,6 +10,7 @@ from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import AlreadyThere
 from llmatrix.cluster.kinds import CLUSTER_ROLE, NAMESPACE, ROLE_BINDING, Object
 from llmatrix.errors import FailureClass, StepFailure
+from llmatrix.stacks.kubernetes_removal import RUNNING, remove_all
 from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.waiting import until
 
@@ -96,6 +97,9 @@ def remove(cluster: Cluster, address: SiteAddress) -> list[str]:
     if found is None or not is_of(found, address):
         return []
     cluster.delete(NAMESPACE, address.namespace, uid=found["metadata"]["uid"])
+    # The controller of namespaces first looks after 5 s, and again only seconds after that where
+    # pods are still on their way out.
+    remove_all(cluster, address.namespace, {labels.SITE: address.name}, RUNNING, wait_s=0)
     left = gone(cluster, address, threading.Event())
     return [left] if left else []
 

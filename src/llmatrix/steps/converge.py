@@ -65,7 +65,7 @@ def converge(run: TrialRun, *, retries: int) -> Record | Failure:
     if failed is not None and failed.step is Step.UPLOAD:
         raise StoreFault(failed.detail)
     close(run, retries)
-    result = conclude(run)
+    result = conclude(run, run.outcomes[-1])
     run.tell(TrialEnded(run.lane, run.trial, result))
     return result
 
@@ -119,7 +119,7 @@ def close(run: TrialRun, retries: int) -> None:
     run.tell(Warned(f"{outcome.detail} `llmatrix gc` tries again."))
 
 
-def conclude(run: TrialRun) -> Record | Failure:
+def conclude(run: TrialRun, last: StepOutcome) -> Record | Failure:
     """Keep what became of the trial, its last step included.
 
     Raises:
@@ -129,7 +129,7 @@ def conclude(run: TrialRun) -> Record | Failure:
         failure = failure_of(run)
         write_failure(run.store, failure)
         return failure
-    record = run.record.model_copy(update={"steps": [*run.record.steps, run.outcomes[-1]]})
+    record = run.record.model_copy(update={"steps": [*run.record.steps, last]})
     amend_record(run.store, record)
     return record
 

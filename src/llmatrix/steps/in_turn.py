@@ -8,19 +8,21 @@ and to take the site down.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter
 
-from llmatrix.errors import StoreFault
+from llmatrix.errors import StepFailure, StoreFault
 from llmatrix.plan.step import Step
 from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
 from llmatrix.results.records import write_failure
-from llmatrix.steps import idle, standing
+from llmatrix.steps import idle, standing, teardown
 from llmatrix.steps.converge import close, conclude, failure_of, reach
-from llmatrix.steps.run import TrialRun
+from llmatrix.steps.run import Ended, TrialRun
 
 
 @dataclass(slots=True)
@@ -72,7 +74,9 @@ def take_step(
     _take_up(run, so_far)
     if step is Step.TEARDOWN:
         close(run, retries)
-        result: Record | Failure | None = conclude(run) if _has_ended(so_far) else None
+        result: Record | Failure | None = (
+            conclude(run, run.outcomes[-1]) if _has_ended(so_far) else None
+        )
     elif so_far.failed is not None:
         _skip(step, run, so_far.failed)
         result = _keep_failure(run) if step is Step.UPLOAD else None
@@ -82,24 +86,49 @@ def take_step(
         if failed is not None and failed.step is Step.UPLOAD:
             raise StoreFault(failed.detail)
         result = run.record
+        if result is not None and (last := teardown.nothing_to_do(run)) is not None:
+            result = conclude(run, _outcome(Step.TEARDOWN, run, last))
     so_far.outcomes, so_far.changed = list(run.outcomes), sorted(run.changed)
     so_far.attempts, so_far.log, so_far.record = list(run.attempts), run.log, run.record
     return run.outcomes[-1], result
 
 
-def idle_steps(run: TrialRun) -> list[StepOutcome]:
-    """Give the outcomes of the steps that the trial's kind of stack leaves nothing to do."""
-    return [
-        StepOutcome(
-            step=step,
-            outcome=ended.outcome,
-            seconds=0.0,
-            key=run.trial.keys[step],
-            detail=ended.detail,
-        )
-        for step in standing.STEPS
-        if (ended := standing.not_owned(step, run)) is not None
-    ]
+def foreseen(run: TrialRun) -> list[StepOutcome]:
+    """Give the outcomes of the steps that will have nothing to do, as the first step can tell.
+
+    Those that the trial's kind of stack does not have; those whose outcome stands, up to the first
+    one that must be applied; and the teardown, where the site goes on to the next trial. What
+    breaks after this look is met by the workload, which then begins at the first step again.
+    """
+    found: list[StepOutcome] = []
+    as_wanted = True
+    for step in standing.STEPS:
+        started = time.monotonic()
+        ended = standing.not_owned(step, run)
+        if ended is None and as_wanted:
+            ended = _stands(step, run)
+            as_wanted = ended is not None
+        if ended is not None:
+            found.append(_outcome(step, run, ended, time.monotonic() - started))
+    if (ended := teardown.nothing_to_do(run)) is not None:
+        found.append(_outcome(Step.TEARDOWN, run, ended))
+    return found
+
+
+def _stands(step: Step, run: TrialRun) -> Ended | None:
+    with contextlib.suppress(StepFailure):  # the step itself will meet it, and say so
+        return standing.nothing_to_do(step, run)
+    return None
+
+
+def _outcome(step: Step, run: TrialRun, ended: Ended, seconds: float = 0.0) -> StepOutcome:
+    return StepOutcome(
+        step=step,
+        outcome=ended.outcome,
+        seconds=seconds,
+        key=run.trial.keys[step],
+        detail=ended.detail,
+    )
 
 
 def _take_up(run: TrialRun, so_far: SoFar) -> None:
@@ -115,15 +144,8 @@ def _has_ended(so_far: SoFar) -> bool:
 
 
 def _skip(step: Step, run: TrialRun, failed: Step) -> None:
-    run.outcomes.append(
-        StepOutcome(
-            step=step,
-            outcome=Outcome.SKIPPED,
-            seconds=0.0,
-            key=run.trial.keys[step],
-            detail=f"the trial failed for good in step {failed}",
-        )
-    )
+    ended = Ended(Outcome.SKIPPED, f"the trial failed for good in step {failed}")
+    run.outcomes.append(_outcome(step, run, ended))
 
 
 def _keep_failure(run: TrialRun) -> Failure:

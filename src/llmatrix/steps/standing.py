@@ -22,16 +22,28 @@ def converge(step: Step, run: TrialRun) -> Ended:
         StepFailure: the step could not be made so.
         Stopped: the user stopped the run meanwhile.
     """
-    if (idle := not_owned(step, run)) is not None:
-        return idle
+    if (ended := nothing_to_do(step, run)) is not None:
+        return ended
     wanted, standing = run.trial.keys[step], run.site.claimed(step)
-    if standing == wanted and run.stack.healthy(step, run.trial, run.site):
-        return Ended(Outcome.UNCHANGED)
     run.site.disclaim(step)
     run.stack.apply(step, run.trial, run.site, run.stop)
     run.site.claim(step, wanted)
     run.changed.add(step)
     return Ended(Outcome.APPLIED, _why(standing, wanted))
+
+
+def nothing_to_do(step: Step, run: TrialRun) -> Ended | None:
+    """Say that a step would leave things as they are; None where it would not.
+
+    Raises:
+        StepFailure: the site or the stack cannot be asked.
+    """
+    if (idle := not_owned(step, run)) is not None:
+        return idle
+    stands = run.site.claimed(step) == run.trial.keys[step]
+    if stands and run.stack.healthy(step, run.trial, run.site):
+        return Ended(Outcome.UNCHANGED)
+    return None
 
 
 def not_owned(step: Step, run: TrialRun) -> Ended | None:

@@ -25,7 +25,7 @@ from llmatrix.results.record import Failure, Outcome, Record, StepOutcome
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 from llmatrix.stacks.registry import stack
 from llmatrix.steps import idle
-from llmatrix.steps.in_turn import idle_steps, read_so_far, take_step, write_so_far
+from llmatrix.steps.in_turn import foreseen, read_so_far, take_step, write_so_far
 from llmatrix.steps.lane_orders import LaneOrders
 from llmatrix.steps.run import TrialRun
 from llmatrix.steps.told import DETAIL, OUTCOME, RESULTS, shortened, told
@@ -124,7 +124,7 @@ def run_step(step: Step, work: Path, told_at: Path, stop: threading.Event) -> in
             ended, result = take_step(step, run, so_far, retries=orders.retries)
             write_so_far(work, so_far)
             if step is Step.NAMESPACE:
-                idle.leave(work, {one.step.value: _said(one) for one in idle_steps(run)})
+                idle.leave(work, {one.step.value: _said(one) for one in _idle(run, slots)})
             if slots is not None and step is Step.TEARDOWN:
                 slots.release(_pod())
         outcome, detail = ended.outcome.value, ended.detail
@@ -158,6 +158,11 @@ def trial_run(
         closes=orders.fresh,
         files=lambda treatment: brought(treatment, cluster, address, folder),
     )
+
+
+def _idle(run: TrialRun, slots: Slots | None) -> list[StepOutcome]:
+    """Give the steps that will have nothing to do. The last one has, where slots are held."""
+    return [one for one in foreseen(run) if slots is None or one.step is not Step.TEARDOWN]
 
 
 def slots_of(cluster: Cluster, orders: LaneOrders) -> Slots | None:
