@@ -15,8 +15,9 @@ from llmatrix.stacks.site_address import SiteAddress
 
 SERVER_PORT: Final = 8000
 ROUTER_PORT: Final = 8080
-_SMALL: Final = {"cpu": "10m", "memory": "64Mi"}
-"""What a simulated program asks for; it takes more where there is more."""
+_SMALL: Final = {"cpu": "50m", "memory": "64Mi"}
+"""What a simulated program asks for; it takes more where there is more. What it asks for is also
+its weight among the pods of a busy node, and a simulator that must wait is late."""
 _POD: Final = "LLMATRIX_POD"
 _POD_NAME: Final[Object] = {
     "name": _POD,

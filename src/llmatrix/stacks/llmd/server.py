@@ -14,7 +14,7 @@ from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.llmd.roles import Role
 from llmatrix.stacks.site_address import SiteAddress
 
-_SMALL: Final = {"cpu": "10m", "memory": "64Mi"}
+_SMALL: Final = {"cpu": "50m", "memory": "64Mi"}
 """What a simulated server asks for; it takes more where there is more."""
 _HOST: Final = "0.0.0.0"  # noqa: S104 - of its pod
 
