@@ -33,7 +33,8 @@ def command(
     On this machine: sites that a living llmatrix holds are never touched, and processes are ended
     by recorded identity, never by name. With --cluster, --context, --namespace or --experiment, on
     a cluster: what has expired and what no PipelineRun looks after, and only what llmatrix made
-    for runs of that namespace.
+    for runs of that namespace; without --experiment also the rights in the cluster of accounts
+    whose namespace was deleted.
     """
     if on_cluster or namespace or context or experiment:
         if kept:
@@ -71,10 +72,11 @@ def _on_cluster(
     name, loaded = (None, None) if experiment is None else named_experiment(experiment)
     with Cluster.connect(context, patience_s=20.0) as cluster, stop_on_interrupt() as stop:
         home = home_of(cluster, loaded, namespace)
-        seen, unseen = gc.look(cluster, home)
-        decision = gc.decide(seen, time.time(), gc.of_experiment(name))
+        of = gc.of_experiment(name)
+        seen, unseen = gc.look(cluster, home, of)
+        decision = gc.decide(seen, time.time(), of)
         for each in unseen:
-            click.echo(f"warning: {printable(each)}; nothing can be said about those", err=True)
+            click.echo(f"warning: {printable(each)}", err=True)
         for going in decision.going:
             click.echo(f"{going}: a run is going on; `llmatrix cancel {going}` ends it")
         if dry_run:

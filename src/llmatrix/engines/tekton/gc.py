@@ -17,6 +17,7 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault, Refused
 from llmatrix.cluster.kinds import (
+    CLUSTER_ROLE_BINDING,
     CONFIG_MAP,
     PERSISTENT_VOLUME_CLAIM,
     PIPELINE_RUN,
@@ -29,6 +30,7 @@ from llmatrix.cluster.kinds import (
 from llmatrix.cluster.naming import label_value
 from llmatrix.engines.tekton import carried
 from llmatrix.engines.tekton.cancel import PATIENCE_S, Ending, end_runs
+from llmatrix.engines.tekton.lost_homes import lost_bindings
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment, read_lane
 from llmatrix.engines.tekton.sites import AT_ONCE, Piece, Say, StandingSite, find_sites, remove
 from llmatrix.stacks.llmd.model import COMPONENT
@@ -72,6 +74,7 @@ class Seen:
         pods: its pods that llmatrix made and that are of no site: those that hand records out.
         claims: its claims that hold models, and outlive the sites that they were made for.
         carried: its ConfigMaps with what trials need besides their documents.
+        bindings: ClusterRoleBindings of other home namespaces, which are gone.
     """
 
     sites: Sequence[StandingSite]
@@ -80,6 +83,7 @@ class Seen:
     pods: Sequence[Object] = ()
     claims: Sequence[Object] = ()
     carried: Sequence[Object] = ()
+    bindings: Sequence[Object] = ()
 
 
 def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
@@ -111,13 +115,16 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         doomed += [_doomed_run(run, "it has ended") for run in over]
     else:
         doomed += [*_late_pods(seen, now), *_late_claims(seen, now), *_unused(seen, now)]
+        doomed += [_doomed_binding(each) for each in seen.bindings]
     doomed += _unread(seen, {name for name, _ in alive}, now, experiment)
     going = {name for name, _ in alive if experiment in (None, name)}
     return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
 
 
-def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
-    """Look at what stands; and say what we may not look at.
+def look(
+    cluster: Cluster, home: str, experiment: str | None = None
+) -> tuple[Seen, tuple[str, ...]]:
+    """Look at what ``decide`` wants to know; and say, in sentences, what we may not look at.
 
     Raises:
         ClusterFault: the cluster cannot be reached, or the PipelineRuns cannot be seen: without
@@ -138,6 +145,8 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
             found[kind] = cluster.find(kind, home, _OURS)
         except Refused as error:
             unseen.append(str(error))
+    told = [f"{each}; nothing can be said about those" for each in dict.fromkeys(unseen)]
+    bindings, untold = ([], "") if experiment is not None else lost_bindings(cluster)
     seen = Seen(
         sites=sites.sites,
         runs=runs,
@@ -145,8 +154,9 @@ def look(cluster: Cluster, home: str) -> tuple[Seen, tuple[str, ...]]:
         pods=found[POD],
         claims=found[PERSISTENT_VOLUME_CLAIM],
         carried=carried.standing(cluster, home),
+        bindings=bindings,
     )
-    return seen, tuple(dict.fromkeys(unseen))
+    return seen, (*told, *([untold] if untold else ()))
 
 
 def carry_out(
@@ -196,6 +206,12 @@ def _doomed_site(site: StandingSite, now: float) -> Doomed:
 
 def _doomed_run(run: LaneRun, why: str) -> Doomed:
     return Doomed(f"PipelineRun {run.name}", why, (Piece.of(PIPELINE_RUN, run.document),))
+
+
+def _doomed_binding(binding: Object) -> Doomed:
+    name = binding["metadata"]["name"]
+    pieces = (Piece.of(CLUSTER_ROLE_BINDING, binding),)
+    return Doomed(f"ClusterRoleBinding {name}", "its home namespace is gone", pieces)
 
 
 def _late_pods(seen: Seen, now: float) -> list[Doomed]:
