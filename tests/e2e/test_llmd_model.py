@@ -31,6 +31,7 @@ from e2e.sites import (
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import JOB, PERSISTENT_VOLUME_CLAIM, POD, SECRET
+from llmatrix.cluster.logs import tail
 from llmatrix.engines.tekton import gc, roles
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.build import Plan
@@ -125,7 +126,7 @@ def sums(site: KubernetesSite, admin: Cluster, pod: Callable[..., Any], claim: s
         return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
     assert until(over, PATIENCE_S, every_s=0.5)
-    printed = admin.log("looks", site.namespace)
+    printed = tail(admin, "looks", site.namespace)
     admin.delete(POD, "looks", site.namespace)
     return {" ".join(line.split()) for line in printed.splitlines()}
 

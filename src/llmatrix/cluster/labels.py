@@ -37,6 +37,11 @@ def selector(labels: Mapping[str, str | None]) -> str:
     return ",".join(key if value is None else f"{key}={value}" for key, value in labels.items())
 
 
+def selecting(labels: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Give the parameters by which a call is about objects with these labels only."""
+    return {"labelSelector": selector(labels)} if labels else {}
+
+
 def ours(document: Object) -> bool:
     """Tell whether llmatrix made an object."""
     labels = document.get("metadata", {}).get("labels") or {}
