@@ -37,9 +37,7 @@ def command(
     whose namespace was deleted.
     """
     if on_cluster or namespace or context or experiment:
-        if kept:
-            raise click.UsageError("--kept is for this machine")
-        _on_cluster(namespace, context, experiment, dry_run=dry_run)
+        _on_cluster(namespace, context, experiment, dry_run=dry_run, kept=kept)
     else:
         _here(dry_run=dry_run, kept=kept)
 
@@ -63,7 +61,12 @@ def _here(*, dry_run: bool, kept: bool) -> None:
 
 
 def _on_cluster(
-    namespace: str | None, context: str | None, experiment: str | None, *, dry_run: bool
+    namespace: str | None,
+    context: str | None,
+    experiment: str | None,
+    *,
+    dry_run: bool,
+    kept: bool,
 ) -> None:
     from llmatrix.cli.cluster_options import named_experiment  # noqa: PLC0415
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415 - only now is a cluster asked
@@ -74,18 +77,20 @@ def _on_cluster(
         home = home_of(cluster, loaded, namespace)
         of = gc.of_experiment(name)
         seen, unseen = gc.look(cluster, home, of)
-        decision = gc.decide(seen, time.time(), of)
+        decision = gc.decide(seen, time.time(), of, with_kept=kept)
         for each in unseen:
             click.echo(f"warning: {printable(each)}", err=True)
         for going in decision.going:
             click.echo(f"{going}: a run is going on; `llmatrix cancel {going}` ends it")
+        for site in decision.kept:
+            click.echo(f"site {site}: kept up; with --kept it goes now, else once it has expired")
         if dry_run:
             for run in decision.end:
                 click.echo(f"would end PipelineRun {run.name}: it has expired")
             for doomed in decision.remove:
                 click.echo(f"would remove {doomed.told}: {doomed.why}")
         left = [] if dry_run else gc.carry_out(cluster, home, decision, say=click.echo, stop=stop)
-    if not decision.remove and not decision.end:
+    if not decision.remove and not decision.end and not decision.kept:
         click.echo(f"nothing is left standing in or for namespace {home}")
     _raise_if(left)
 

@@ -56,11 +56,13 @@ class Decision:
         end: PipelineRuns that go on though they have expired, to be ended first.
         remove: what to remove then.
         going: names of experiments of which a run is going on, and which are left alone.
+        kept: names of sites that were left standing on purpose, and are left alone.
     """
 
     end: tuple[LaneRun, ...]
     remove: tuple[Doomed, ...]
     going: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,22 @@ class Seen:
     bindings: Sequence[Object] = ()
 
 
-def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
+def decide(
+    seen: Seen, now: float, experiment: str | None = None, *, with_kept: bool = False
+) -> Decision:
     """Choose what nobody wants any more.
 
     A PipelineRun goes when it has expired; if it has not ended it is ended first. A site goes when
-    it has expired, or when no PipelineRun of its run is alive. With ``experiment``, only what is
-    of that experiment goes, and its PipelineRuns that have ended go at once. A PipelineRun that is
-    alive, pending ones included, keeps everything of its run.
+    it has expired, or when no PipelineRun of its run is alive, unless it was left standing on
+    purpose. With ``experiment``, only what is of that experiment goes, and its PipelineRuns that
+    have ended go at once. A PipelineRun that is alive, pending ones included, keeps everything of
+    its run.
 
     Args:
         seen: what stands.
         now: POSIX seconds.
         experiment: label value of an experiment, or None for all.
+        with_kept: also what was kept and has not expired.
     """
     runs = [run for run in seen.runs if experiment in (None, run.experiment)]
     sites = [site for site in seen.sites if experiment in (None, site.experiment)]
@@ -108,17 +114,20 @@ def decide(seen: Seen, now: float, experiment: str | None = None) -> Decision:
         for run in seen.runs
         if run.phase is not Phase.ENDED and not _expired(run.expires, now)
     }
-    doomed = [_doomed_site(site, now) for site in sites if (site.experiment, site.run) not in alive]
+    over = [site for site in sites if (site.experiment, site.run) not in alive]
+    kept = [s for s in over if s.kept and not with_kept and not _expired(s.expires, now)]
+    doomed = [_doomed_site(site, now) for site in over if site not in kept]
     doomed += [_doomed_run(run, "it has expired") for run in late]
     if experiment is not None:
-        over = [run for run in runs if run.phase is Phase.ENDED and run not in late]
-        doomed += [_doomed_run(run, "it has ended") for run in over]
+        ended = [run for run in runs if run.phase is Phase.ENDED and run not in late]
+        doomed += [_doomed_run(run, "it has ended") for run in ended]
     else:
         doomed += [*_late_pods(seen, now), *_late_claims(seen, now), *_unused(seen, now)]
         doomed += [_doomed_binding(each) for each in seen.bindings]
     doomed += _unread(seen, {name for name, _ in alive}, now, experiment)
     going = {name for name, _ in alive if experiment in (None, name)}
-    return Decision(tuple(end), tuple(doomed), tuple(sorted(going)))
+    names = tuple(site.name for site in kept)
+    return Decision(tuple(end), tuple(doomed), tuple(sorted(going)), names)
 
 
 def look(
