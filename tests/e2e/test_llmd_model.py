@@ -32,7 +32,7 @@ from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import JOB, PERSISTENT_VOLUME_CLAIM, POD, SECRET
 from llmatrix.cluster.logs import tail
-from llmatrix.engines.tekton import gc, roles
+from llmatrix.engines.tekton import gc, roles, unwanted
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
@@ -210,9 +210,9 @@ def test_two_trials_share_a_download_and_the_next_site_does_too(
     found, unseen = gc.look(admin, home)
     assert unseen == ()
     found = replace(found, bindings=())  # of the whole cluster; other tests may have left some
-    before = gc.decide(found, other.address.expires - 1)
+    before = unwanted.decide(found, other.address.expires - 1)
     assert [each.told for each in before.remove] == []
-    late = gc.decide(found, other.address.expires + 1)
+    late = unwanted.decide(found, other.address.expires + 1)
     assert [each.told for each in late.remove] == [f"claim {claim['metadata']['name']}"]
     assert gc.carry_out(admin, home, late, say=lambda _: None, stop=nobody_stops()) == []
     assert admin.find(PERSISTENT_VOLUME_CLAIM, home, kept) == []

@@ -70,14 +70,14 @@ def _on_cluster(
 ) -> None:
     from llmatrix.cli.cluster_options import named_experiment  # noqa: PLC0415
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415 - only now is a cluster asked
-    from llmatrix.engines.tekton import gc  # noqa: PLC0415
+    from llmatrix.engines.tekton import gc, unwanted  # noqa: PLC0415
 
     name, loaded = (None, None) if experiment is None else named_experiment(experiment)
     with Cluster.connect(context, patience_s=20.0) as cluster, stop_on_interrupt() as stop:
         home = home_of(cluster, loaded, namespace)
         of = gc.of_experiment(name)
         seen, unseen = gc.look(cluster, home, of)
-        decision = gc.decide(seen, time.time(), of, with_kept=kept)
+        decision = unwanted.decide(seen, time.time(), of, with_kept=kept)
         for each in unseen:
             click.echo(f"warning: {printable(each)}", err=True)
         for going in decision.going:

@@ -15,9 +15,9 @@ from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import CLUSTER_ROLE_BINDING, NAMESPACE, Kind, Object
 from llmatrix.engines.tekton import gc
-from llmatrix.engines.tekton.gc import Seen, decide
 from llmatrix.engines.tekton.lost_homes import UNTOLD, lost_bindings
 from llmatrix.engines.tekton.roles import SITES_ROLE, account_and_roles
+from llmatrix.engines.tekton.unwanted import Seen, decide
 
 
 def binding(

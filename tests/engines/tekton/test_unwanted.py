@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import CONFIG_MAP, NAMESPACE, STEP_ACTION, TASK
-from llmatrix.engines.tekton.gc import Decision, Seen, decide
 from llmatrix.engines.tekton.reading import LaneRun, Phase
 from llmatrix.engines.tekton.sites import (
     Piece,
@@ -20,6 +19,7 @@ from llmatrix.engines.tekton.sites import (
     is_site_namespace,
     read_sites,
 )
+from llmatrix.engines.tekton.unwanted import Decision, Seen, decide
 
 NOW = 1_000_000.0
 HOME = "bench"
