@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +30,13 @@ EXPERIMENT: dict[str, Any] = {
     },
     "matrix": {"workload.output_len": [4, 5]},
 }
+
+
+@pytest.fixture(autouse=True)
+def cleared(ground: Field) -> Iterator[None]:
+    """Leave nothing up, whatever fails."""
+    yield
+    ground.done("cancel", str(ground.file))
 
 
 def sites(ground: Field) -> list[StandingSite]:
