@@ -1,6 +1,6 @@
 """Questions to a large dataset: seconds, and bytes read where a query names few columns.
 
-`.venv/bin/python benchmarks/dataset_scale.py [--trials 2000] [--requests 5000] [--keep FOLDER]
+`.venv/bin/python -m benchmarks.dataset_scale [--trials 2000] [--requests 5000] [--keep FOLDER]
 [--program OTHER/llmatrix]`
 
 Makes an experiment of so many trials, each with a `requests.parquet` of so many rows; the full
@@ -33,10 +33,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.manifest import Manifest, PlannedTrials, write_manifest
 from llmatrix.results.record import Record
+from tools.request_tables import request_table
 
 LIMIT_S = 2.0
 """For a question to 10,000 trials alone, remembered or not: CPU seconds."""
@@ -152,28 +152,7 @@ def rows(seed: int, count: int) -> pa.Table:
     scheduled = np.sort(random.uniform(0, 60, count))
     ttft = random.lognormal(np.log(50), 0.5, count)
     gaps = random.lognormal(np.log(10), 0.2, (count, 32)).astype("float32")
-    columns: dict[str, Any] = {
-        "request": np.arange(count),
-        "phase": np.where(scheduled < 5, "warmup", "window"),
-        "scheduled_s": scheduled,
-        "sent_s": scheduled,
-        "first_token_s": scheduled + ttft / 1e3,
-        "last_token_s": scheduled + ttft / 1e3 + gaps.sum(axis=1) / 1e3,
-        "end_s": scheduled + ttft / 1e3 + gaps.sum(axis=1) / 1e3,
-        "ttft_ms": ttft,
-        "ttft_from_send_ms": ttft,
-        "tpot_ms": gaps.mean(axis=1),
-        "e2e_ms": ttft + gaps.sum(axis=1),
-        "itl_ms": list(gaps),
-        "output_tokens": np.full(count, 33),
-        "status": np.full(count, 200),
-    }
-    schema = arrow_schema(REQUEST_COLUMNS)
-    arrays = [
-        pa.array(columns[name], type=kind) if name in columns else pa.nulls(count, kind)
-        for name, kind in zip(schema.names, schema.types, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return request_table(scheduled, ttft, gaps, window_from_s=5.0)
 
 
 def records(count: int) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """`llmatrix report` on 1,000 trials of 1,000 requests: seconds, size, and the first picture.
 
-`.venv/bin/python benchmarks/report.py [FOLDER]`
+`.venv/bin/python -m benchmarks.report [FOLDER]`
 
 The records are drawn from a seed: 5 pickers x 5 rates x 5 question lengths x 2 output lengths x 4
 replicates, each with 1,000 requests of 20 tokens, 14 checks, and four servers scraped 20 times.
@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import itertools
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -28,20 +26,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
 from llmatrix.analysis.metrics import summarise
-from llmatrix.columns import REQUEST_COLUMNS, SERVER_COLUMNS, arrow_schema
+from llmatrix.columns import SERVER_COLUMNS, arrow_schema
 from llmatrix.plan.step import Step
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.manifest import Manifest, write_manifest
 from llmatrix.results.record import Outcome, Record, StepOutcome
 from llmatrix.results.records import write_record
+from tools.browser import Tab, browser
+from tools.request_tables import parquet_bytes, request_table
 
 PICKERS = {"none": 2.0, "prefix": 1.0, "kv": 1.2, "queue": 1.5, "lora": 1.7}
 RATES = (5, 10, 20, 30, 40)
@@ -52,7 +50,6 @@ REQUESTS = 1000
 TOKENS = 20
 RUNS = 3
 BUILD_LIMIT_S, SIZE_LIMIT_MB, PICTURE_LIMIT_S = 10.0, 8.0, 2.0
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def write_experiment(store: FolderStore) -> None:
@@ -67,48 +64,20 @@ def write_experiment(store: FolderStore) -> None:
         random = np.random.default_rng(number)
         load = 1 + (rate / 45) ** 3 / (1.02 - rate / 45)
         scale = PICKERS[picker] * (1 + question / 1500) * load * random.lognormal(0, 0.03)
-        requests = request_table(random, rate, scale)
+        requests = requests_of(random, rate, scale)
         record = make_record(number, levels, replicate, requests)
         sinks = {"requests.parquet": requests, "server.parquet": server_table(random, rate)}
-        write_record(store, record, {name: to_bytes(table) for name, table in sinks.items()})
+        write_record(store, record, {name: parquet_bytes(table) for name, table in sinks.items()})
     write_manifest(store, Manifest(name="thousand", slo={"ttft_p50": 0.1, "itl_p50": 0.02}, seed=7))
 
 
-def to_bytes(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    parquet.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def request_table(random: np.random.Generator, rate: float, scale: float) -> pa.Table:
+def requests_of(random: np.random.Generator, rate: float, scale: float) -> pa.Table:
     scheduled = np.cumsum(random.exponential(1 / rate, REQUESTS))
     ttft = random.lognormal(np.log(30 * scale), 0.5, REQUESTS)
     gaps = random.lognormal(np.log(8), 0.2, (REQUESTS, TOKENS - 1)).astype("float32")
-    took = ttft / 1000 + gaps.sum(axis=1) / 1000
+    server = random.choice([f"10.0.0.{n}:8000" for n in range(1, 5)], REQUESTS)
     start = scheduled[REQUESTS // 10]
-    columns: dict[str, Any] = {
-        "request": np.arange(REQUESTS),
-        "phase": np.where(scheduled < start, "warmup", "window"),
-        "scheduled_s": scheduled,
-        "sent_s": scheduled,
-        "first_token_s": scheduled + ttft / 1000,
-        "last_token_s": scheduled + took,
-        "end_s": scheduled + took,
-        "ttft_ms": ttft,
-        "ttft_from_send_ms": ttft,
-        "tpot_ms": gaps.mean(axis=1),
-        "e2e_ms": took * 1000,
-        "itl_ms": list(gaps),
-        "output_tokens": np.full(REQUESTS, TOKENS),
-        "status": np.full(REQUESTS, 200),
-        "server": random.choice([f"10.0.0.{n}:8000" for n in range(1, 5)], REQUESTS),
-    }
-    schema = arrow_schema(REQUEST_COLUMNS)
-    arrays = [
-        pa.array(columns[name], type=kind) if name in columns else pa.nulls(REQUESTS, kind)
-        for name, kind in zip(schema.names, schema.types, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return request_table(scheduled, ttft, gaps, window_from_s=start, server=server)
 
 
 def server_table(random: np.random.Generator, rate: float) -> pa.Table:
@@ -189,61 +158,12 @@ def build(experiment: Path, page: Path) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-class Browser:
-    """A headless Chromium, spoken to over its debugging pipe: JSON ended by a zero byte."""
-
-    def __init__(self, program: str, profile: Path) -> None:
-        ours, self._out = os.pipe()
-        self._in, theirs = os.pipe()
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        command += ["--disable-dev-shm-usage", f"--user-data-dir={profile}"]
-        command += ["--remote-debugging-pipe", "--window-size=1280,900", "about:blank"]
-        # The browser reads orders from descriptor 3 and answers on 4.
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{ours} 4>&{theirs}', "sh", *command]
-        self._process = subprocess.Popen(
-            shell, pass_fds=(ours, theirs), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        os.close(ours)
-        os.close(theirs)
-        self._answers = os.fdopen(self._in, "rb")
-        self._count = 0
-
-    def ask(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
-        self._count += 1
-        order = {"id": self._count, "method": method, "params": params}
-        if session:
-            order["sessionId"] = session
-        os.write(self._out, json.dumps(order).encode() + b"\0")
-        while True:
-            answer = json.loads(self._read())
-            if answer.get("id") == self._count:
-                result: dict[str, Any] = answer["result"]
-                return result
-
-    def _read(self) -> bytes:
-        parts = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            if not byte:
-                raise RuntimeError("the browser ended")
-            parts += byte
-        return bytes(parts)
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._answers.close()
-        os.close(self._out)
-
-
 def first_picture(program: str, page: Path) -> dict[str, float]:
     """Open the page in a new browser; give its moments in seconds from the navigation's start."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = Browser(program, Path(profile))
+        tab = Tab(program, Path(profile), "--window-size=1280,900")
         try:
-            target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
-            session = browser.ask("Target.attachToTarget", targetId=target, flatten=True)
-            tab = session["sessionId"]
-            browser.ask("Page.navigate", tab, url=page.as_uri())
+            tab.open(page.as_uri())
             told = "document.documentElement.dataset.drawn ?? null"
             marks = (
                 "JSON.stringify(Object.fromEntries(performance.getEntries().filter((e) => "
@@ -251,18 +171,13 @@ def first_picture(program: str, page: Path) -> dict[str, float]:
                 ".concat([['all pictures', performance.now() / 1000]])))"
             )
             for _ in range(1200):
-                if evaluate(browser, tab, told) is not None:
-                    found: dict[str, float] = json.loads(evaluate(browser, tab, marks))
+                if tab.tell(told) is not None:
+                    found: dict[str, float] = json.loads(tab.tell(marks))
                     return found
                 time.sleep(0.05)
             raise RuntimeError("the page drew nothing within a minute")
         finally:
-            browser.close()
-
-
-def evaluate(browser: Browser, tab: str, expression: str) -> Any:
-    answer = browser.ask("Runtime.evaluate", tab, expression=expression, returnByValue=True)
-    return answer["result"].get("value")
+            tab.close()
 
 
 @contextlib.contextmanager
@@ -286,7 +201,7 @@ def main() -> int:
         size = page.stat().st_size / 1e6
         print(f"llmatrix report: {wall:.1f} s ({cpu:.1f} s of CPU), page of {size:.2f} MB")
         missed = wall > BUILD_LIMIT_S or size > SIZE_LIMIT_MB
-        program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+        program = browser()
         if program is None:
             print("no Chromium on this machine: the first picture is not timed")
             return 1

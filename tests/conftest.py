@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -18,15 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
-from pyarrow import parquet
 
 from llmatrix.analysis.checks import Check, Verdict
 from llmatrix.cli import main as cli
-from llmatrix.columns import REQUEST_COLUMNS, arrow_schema
 from llmatrix.plan.step import Step
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.record import Attempt, Failure, Outcome, Record, StepOutcome
@@ -34,6 +30,7 @@ from llmatrix.results.records import write_failure, write_record
 from llmatrix.stacks import process_table
 from llmatrix.stacks.local_site import sites, sweep
 from llmatrix.stacks.waiting import until
+from tools.request_tables import parquet_bytes, request_table
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -90,37 +87,13 @@ def document_of(levels: Mapping[str, str]) -> dict[str, Any]:
     return document
 
 
-def request_table(seed: int, count: int, *, scale: float) -> bytes:
+def requests_of(seed: int, count: int, *, scale: float) -> bytes:
     """Make a plausible requests.parquet: 1/10 warm-up, the rest in the window."""
     random = np.random.default_rng(seed)
     scheduled = np.sort(random.uniform(0, 10, count))
     ttft = random.lognormal(np.log(30 * scale), 0.35, count)
-    itl = random.lognormal(np.log(8), 0.15, (count, 20)).astype("float32")
-    duration = ttft / 1000 + itl.sum(axis=1) / 1000
-    columns: dict[str, Any] = {
-        "request": np.arange(count),
-        "phase": ["warmup" if at < 1 else "window" for at in scheduled],
-        "scheduled_s": scheduled,
-        "sent_s": scheduled,
-        "first_token_s": scheduled + ttft / 1000,
-        "last_token_s": scheduled + duration,
-        "end_s": scheduled + duration,
-        "ttft_ms": ttft,
-        "ttft_from_send_ms": ttft,
-        "tpot_ms": itl.mean(axis=1),
-        "e2e_ms": duration * 1000,
-        "itl_ms": list(itl),
-        "output_tokens": np.full(count, 21),
-        "status": np.full(count, 200),
-    }
-    schema = arrow_schema(REQUEST_COLUMNS)
-    arrays = [
-        pa.array(columns[name], type=kind) if name in columns else pa.nulls(count, kind)
-        for name, kind in zip(schema.names, schema.types, strict=True)
-    ]
-    sink = io.BytesIO()
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
-    return sink.getvalue()
+    gaps = random.lognormal(np.log(8), 0.15, (count, 20)).astype("float32")
+    return parquet_bytes(request_table(scheduled, ttft, gaps, window_from_s=1.0))
 
 
 def make_record(
@@ -221,7 +194,7 @@ def synthesize(tmp_path: Path) -> Callable[[Synthetic], Path]:
             if shape.failing(number):
                 write_failure(store, make_failure(shape, levels, replicate))
                 continue
-            requests = request_table(number, shape.requests, scale=latency_scale(levels))
+            requests = requests_of(number, shape.requests, scale=latency_scale(levels))
             record = make_record(shape, number, levels, replicate)
             write_record(store, record, {"requests.parquet": requests})
         return tmp_path / "results" / shape.name

@@ -1,4 +1,4 @@
-"""The rules by which calls are tried again, given up, and told; against a server in trouble."""
+"""How objects are asked for, made, changed and removed; against a server in trouble."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmatrix.cluster.api import Cluster, created_or_same
-from llmatrix.cluster.faults import ClusterFault, Refused, Unreachable
+from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import CONFIG_MAP, NAMESPACE, POD
 from llmatrix.cluster.labels import SPEC
 
@@ -19,40 +19,6 @@ ALL = "/api/v1/namespaces/n/configmaps"
 def config_map(**annotations: str) -> dict[str, Any]:
     metadata = {"name": "a", "namespace": "n", "annotations": annotations}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(api: Cluster, script: Script, status: int) -> None:
-    script.answers[f"GET {ONE}"] = [(status, {"message": "busy"}), (200, {"data": {"x": "y"}})]
-    assert api.get(CONFIG_MAP, "a", "n") == {"data": {"x": "y"}}
-    assert len(script.asked) == 2
-
-
-def test_a_broken_connection_is_made_again(api: Cluster, script: Script, drop: object) -> None:
-    script.answers[f"GET {ONE}"] = [drop, (200, {})]
-    assert api.get(CONFIG_MAP, "a", "n") == {}
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [(403, Refused), (401, Refused), (400, ClusterFault), (422, ClusterFault)]
-)
-def test_a_refusal_is_not_asked_again(
-    api: Cluster, script: Script, status: int, kind: type[ClusterFault]
-) -> None:
-    script.answers[f"GET {ONE}"] = [(status, {"message": "no"})]
-    with pytest.raises(kind, match="cannot read configmaps 'a' in namespace n: no"):
-        api.get(CONFIG_MAP, "a", "n")
-    assert len(script.asked) == 1
-
-
-def test_patience_ends(api: Cluster, script: Script, drop: object) -> None:
-    script.answers[f"GET {ONE}"] = [drop]
-    with pytest.raises(Unreachable, match=r"the API server at http.* does not answer"):
-        api.get(CONFIG_MAP, "a", "n")
-    assert len(script.asked) > 2
-    script.answers[f"GET {ONE}"] = [(503, {"message": "away"})]
-    with pytest.raises(ClusterFault, match="away"):
-        api.get(CONFIG_MAP, "a", "n")
 
 
 def test_what_is_not_there_is_none(api: Cluster) -> None:
@@ -107,15 +73,6 @@ def test_an_apply_is_ours_and_by_force(api: Cluster, script: Script) -> None:
     assert asked.body == config_map()
 
 
-def test_a_container_that_has_not_started_has_an_empty_log(api: Cluster, script: Script) -> None:
-    path = "/api/v1/namespaces/n/pods/p/log"
-    script.answers[f"GET {path}"] = [(400, {"message": "is waiting to start"})]
-    assert api.log("p", "n") == ""
-    script.answers[f"GET {path}"] = [(200, b"caf\xc3\xa9 \xff\n")]
-    assert api.log("p", "n", container="c", previous=True) == "café \ufffd\n"
-    assert script.asked[-1].params.items() >= {"container": "c", "previous": "true"}.items()
-
-
 def test_what_was_made_from_the_same_is_adopted(api: Cluster, script: Script) -> None:
     there = (409, {"reason": "AlreadyExists", "message": "it exists"})
     script.answers[f"POST {ALL}"] = [there]
@@ -123,20 +80,6 @@ def test_what_was_made_from_the_same_is_adopted(api: Cluster, script: Script) ->
     assert created_or_same(api, config_map(**{SPEC: "h1"}), SPEC) == config_map(**{SPEC: "h1"})
     with pytest.raises(ClusterFault, match="made from something else"):
         created_or_same(api, config_map(**{SPEC: "h2"}), SPEC)
-
-
-def test_kinds_that_are_not_ours_are_discovered_once(api: Cluster, script: Script) -> None:
-    resources = [
-        {"name": "things", "kind": "Thing", "namespaced": True},
-        {"name": "things/status", "kind": "Thing", "namespaced": True},
-    ]
-    script.answers["GET /apis/x.io/v1"] = [(200, {"resources": resources})]
-    thing = {"apiVersion": "x.io/v1", "kind": "Thing"}
-    assert api.kind_of(thing).path("n", "a") == "/apis/x.io/v1/namespaces/n/things/a"
-    assert api.kind_of(thing).resource == "things.x.io"
-    assert len(script.asked) == 1
-    with pytest.raises(ClusterFault, match="no objects of kind Other"):
-        api.kind_of({"apiVersion": "x.io/v1", "kind": "Other"})
 
 
 def test_paths_of_kinds() -> None:

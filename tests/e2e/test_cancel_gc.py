@@ -179,12 +179,14 @@ def test_gc_takes_what_is_expired_or_orphaned_and_nothing_else(
     running(namespace, "late")
     namespace.run_ended("pipelinerun", "over")
 
-    def gc(*words: str) -> Any:
+    def gc(*words: str) -> str:
+        """Collect; of bindings, which are the whole cluster's, other tests may have left some."""
         said = llmatrix("gc", "--namespace", namespace.name, *words)
         assert said.code == 0, said.err
-        return said
+        lines = said.out.splitlines()
+        return "\n".join(line for line in lines if "ClusterRoleBinding" not in line)
 
-    dry = gc("--dry-run").out.splitlines()
+    dry = gc("--dry-run").splitlines()
     assert "would end PipelineRun late: it has expired" in dry
     assert sorted(line for line in dry if line.startswith("would remove")) == [
         "would remove PipelineRun late: it has expired",
@@ -204,13 +206,82 @@ def test_gc_takes_what_is_expired_or_orphaned_and_nothing_else(
     left = names(namespace, "configmaps")
     assert "waits-1-server" in left
     assert "lost-1-server" not in left
-    assert "nothing is left standing" in gc().out
+    assert "removed" not in gc()
 
     said = gc("--experiment", "o")
-    assert "removed PipelineRun over: it has ended" in said.out
+    assert "removed PipelineRun over: it has ended" in said
     said = gc("--experiment", "e")
-    assert "e: a run is going on; `llmatrix cancel e` ends it" in said.out
+    assert "e: a run is going on; `llmatrix cancel e` ends it" in said
     assert names(namespace, "pipelineruns") == {"going", "waits"}
+
+
+@pytest.fixture
+def bound(cluster: Any) -> Iterator[Callable[[str], str]]:
+    """Bind the account of the steps of a namespace in the cluster, as ``roles.yaml`` does."""
+    made: list[str] = []
+
+    def bind(home: str, *, ours: bool = True) -> str:
+        api = "rbac.authorization.k8s.io"
+        name = f"llmatrix-sites-{home}-{'llmatrix' if ours else 'not-ours'}"
+        labels = {"app.kubernetes.io/managed-by": "llmatrix"} if ours else {}
+        document = {
+            "apiVersion": f"{api}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name, "labels": labels},
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "llmatrix-sites"},
+            "subjects": [{"kind": "ServiceAccount", "name": "llmatrix", "namespace": home}],
+        }
+        cluster.kubectl.apply([document])
+        made.append(name)
+        return name
+
+    yield bind
+    for name in made:
+        cluster.kubectl.run("delete", "clusterrolebinding", name, "--ignore-not-found")
+
+
+def test_bindings_of_home_namespaces_that_are_gone_are_removed(
+    namespace: Any,
+    make_namespace: Callable[..., Any],
+    cluster: Any,
+    llmatrix: Runs,
+    bound: Callable[..., str],
+    account: Callable[..., Any],
+) -> None:
+    def bindings() -> set[str]:
+        found = cluster.kubectl.get("clusterrolebindings")["items"]
+        return {each["metadata"]["name"] for each in found}
+
+    before = make_namespace()
+    here, lost = bound(namespace.name), bound(before.name)
+    not_ours = bound(before.name, ours=False)
+    told = f"ClusterRoleBinding {lost}: its home namespace is gone"
+    standing = llmatrix("gc", "--namespace", namespace.name)
+    assert standing.code == 0, standing.err
+    assert {here, lost, not_ours} <= bindings()
+    cluster.kubectl.run("delete", "namespace", before.name)
+
+    looks = [
+        {"apiGroups": ["tekton.dev"], "resources": ["*"], "verbs": ["list"]},
+        {"apiGroups": ["", "apps", "batch", "coordination.k8s.io"], "resources": ["*"],
+         "verbs": ["list"]},
+    ]  # fmt: skip
+    spaces = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]}
+    narrow = account(namespace, "narrow", looks, [spaces])
+    said = llmatrix("gc", "--cluster", kubeconfig=narrow)
+    assert said.code == 0, said.err
+    assert said.err.count("warning") == said.err.count("you may not list ClusterRoleBindings") == 1
+    assert said.out == f"nothing is left standing in or for namespace {namespace.name}\n"
+
+    dry = llmatrix("gc", "--namespace", namespace.name, "--dry-run")
+    assert f"would remove {told}" in dry.out
+    assert lost in bindings()
+    assert told not in llmatrix("gc", "--namespace", namespace.name, "--experiment", "e").out
+    assert lost in bindings()
+    said = llmatrix("gc", "--namespace", namespace.name)
+    assert said.code == 0, said.err
+    assert f"removed {told}" in said.out
+    assert bindings() & {here, lost, not_ours} == {here, not_ours}
 
 
 def test_what_cannot_be_removed_is_said(

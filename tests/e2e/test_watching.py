@@ -73,7 +73,8 @@ def test_streams_that_the_server_closes_lose_nothing(
 
 def test_a_version_that_the_server_has_forgotten_is_refused(api: Cluster, namespace: Any) -> None:
     """A watch from the first version of all: compacted away on any cluster that is in use."""
-    with pytest.raises(Gone), api.events(POD, namespace.name, None, "1", timeout_s=5) as events:
+    wanted = Wanted(POD, namespace.name, {})
+    with pytest.raises(Gone), watching.events(api, wanted, "1", timeout_s=5) as events:
         list(events)
 
 

@@ -113,16 +113,14 @@ def test_stopping_keeps_what_is_done_and_going_on_completes_it(lab: Lab) -> None
 
 
 @pytest.mark.slow
-def test_kept_stacks_stay_up_and_are_used_by_the_next_run(lab: Lab) -> None:
-    if lab.goes_on:
-        with pytest.raises(UserError, match="--keep is for this machine"):
-            lab.run(lab.plan({"workload.output_len": [4]}), keep=True)
-        return
+def test_kept_stacks_stay_up_until_the_next_run_which_may_use_them(lab: Lab) -> None:
     lab.run(lab.plan({"workload.output_len": [4]}), keep=True)
-    (site,) = sites()
-    assert site.kept
+    assert len(lab.standing()) == 1
+    assert all(site.kept for site in sites())
     (result,) = lab.run(lab.plan({"workload.output_len": [5]}))
-    assert applied([result])[Step.SERVER] == 0
+    assert isinstance(result, Record)
+    if lab.engine_name == "local":  # elsewhere each run has sites of its own
+        assert applied([result])[Step.SERVER] == 0
     assert lab.standing() == []
 
 

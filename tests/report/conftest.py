@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from llmatrix.columns import SERVER_COLUMNS, arrow_schema
 from llmatrix.report.summary import Summary
@@ -24,23 +20,13 @@ from llmatrix.results.dataset import load
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.records import write_record
 from llmatrix.stacks.waiting import until
+from tools.browser import QUIET, Tab
+from tools.browser import browser as installed
+from tools.request_tables import parquet_bytes
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ERRANDS = re.compile(r"https?://([\w-]+\.)*(google|googleapis|gvt1)\.com/")
 """What the browser asks for on its own account, whatever page is open."""
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=20000",
-    "--dump-dom",
-]
+FLAGS = ("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom")
 
 
 @dataclass(frozen=True)
@@ -95,11 +81,9 @@ def scrape() -> Callable[[Summary], Summary]:
                 )
             ]
             table = pa.Table.from_pylist(rows, schema=arrow_schema(SERVER_COLUMNS))
-            sink = io.BytesIO()
-            parquet.write_table(table, sink)
             folder = f"{data.experiment}/{record.trial}"
             kept = {"requests.parquet": data.store.get(f"{folder}/requests.parquet")}
-            write_record(data.store, record, kept | {"server.parquet": sink.getvalue()})
+            write_record(data.store, record, kept | {"server.parquet": parquet_bytes(table)})
         return Summary(load(data.store, data.experiment))
 
     return add
@@ -108,7 +92,7 @@ def scrape() -> Callable[[Summary], Summary]:
 @pytest.fixture
 def browser() -> str:
     """Find a real browser; skips where there is none."""
-    found = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    found = installed()
     if found is None:
         pytest.skip("no Chromium on this machine: the page is not looked at in a browser")
     return found
@@ -125,6 +109,7 @@ def browse(browser: str, tmp_path: Path) -> Callable[..., Seen]:
         done = subprocess.run(
             [
                 browser,
+                *QUIET,
                 *FLAGS,
                 "--window-size=1280,900",
                 f"--user-data-dir={tmp_path / 'browser'}",
@@ -143,68 +128,24 @@ def browse(browser: str, tmp_path: Path) -> Callable[..., Seen]:
     return look
 
 
-class Tab:
-    """A real browser with one page, that stays open: what a reader does is done in it.
+class Reader(Tab):
+    """A browser with one page, that stays open: what a reader does is done in it."""
 
-    It is asked over its debugging pipe (Chrome DevTools Protocol).
-    """
-
-    def __init__(self, browser: str, profile: Path) -> None:
-        ours, self._out = os.pipe()
-        self._in, theirs = os.pipe()
-        flags = [flag for flag in FLAGS if not flag.startswith(("--virtual", "--dump", "--enable"))]
-        command = [browser, *flags, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
-        # The browser reads orders from descriptor 3 and answers on 4. (Not every `sh` knows
-        # descriptors of two digits.)
-        shell = ["bash", "-c", f'exec "$@" 3<&{ours} 4>&{theirs}', "bash", *command]
-        quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(shell, pass_fds=(ours, theirs), stdout=quiet, stderr=quiet)
-        os.close(ours)
-        os.close(theirs)
-        self._answers = os.fdopen(self._in, "rb")
-        self._count = 0
-        self._session: str | None = None
-        self.said: list[str] = []
-        """What the page wrote on the console, its uncaught errors included."""
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
+    def __init__(self, program: str, profile: Path) -> None:
+        super().__init__(program, profile)
         self.ask("Runtime.enable")
         self.ask("Page.enable")
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """Give one order to the browser, and give its answer."""
-        self._count += 1
-        order = {"id": self._count, "method": method, "params": params}
-        if self._session:
-            order["sessionId"] = self._session
-        os.write(self._out, json.dumps(order).encode() + b"\0")
-        while True:
-            answer = json.loads(self._read())
-            if answer.get("method") in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}:
-                self.said.append(json.dumps(answer["params"]))
-            if answer.get("id") == self._count:
-                result: dict[str, Any] = answer.get("result", {})
-                return result
-
-    def _read(self) -> bytes:
-        parts = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            if not byte:
-                raise RuntimeError("the browser ended")
-            parts += byte
-        return bytes(parts)
+    @property
+    def said(self) -> list[str]:
+        """What the page wrote on the console, its uncaught errors included."""
+        wanted = {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+        return [json.dumps(each["params"]) for each in self.heard if each.get("method") in wanted]
 
     def open(self, url: str) -> None:
         """Open a page and wait until its pictures are drawn."""
-        self.ask("Page.navigate", url=url)
+        super().open(url)
         self.until("document.documentElement.dataset.drawn")
-
-    def tell(self, expression: str) -> Any:
-        """Give the value of an expression in the page; None while the page is being replaced."""
-        how = {"returnByValue": True, "awaitPromise": True}
-        answer = self.ask("Runtime.evaluate", expression=expression, **how)
-        return answer.get("result", {}).get("value")
 
     def until(self, expression: str) -> Any:
         """Wait until an expression is true in the page; give its value."""
@@ -223,17 +164,10 @@ class Tab:
         shot = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def close(self) -> None:
-        """End the browser."""
-        self._process.terminate()
-        self._process.wait()
-        self._answers.close()
-        os.close(self._out)
-
 
 @pytest.fixture
-def tab(browser: str, tmp_path: Path) -> Iterator[Tab]:
+def tab(browser: str, tmp_path: Path) -> Iterator[Reader]:
     """A browser that stays open until the test ends."""
-    opened = Tab(browser, tmp_path / "profile")
+    opened = Reader(browser, tmp_path / "profile")
     yield opened
     opened.close()

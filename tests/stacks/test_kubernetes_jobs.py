@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import httpx2 as httpx
 import pytest
 
 from llmatrix.cluster import labels
@@ -13,6 +14,8 @@ from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_jobs
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 
+LOG = "answer of /api/v1/namespaces/ns/pods/p/log\n"
+
 
 class Api:
     """What is asked of a cluster here: logs, and the Jobs that stand."""
@@ -20,8 +23,9 @@ class Api:
     def __init__(self, *jobs: dict[str, Any]) -> None:
         self.jobs = list(jobs)
 
-    def log(self, pod: str, namespace: str, **_: Any) -> str:
-        return f"log of {namespace}/{pod}\n"
+    def call(self, method: str, path: str, **_: Any) -> httpx.Response:
+        assert method == "GET"
+        return httpx.Response(200, content=f"answer of {path}\n".encode())
 
     def find(self, kind: Kind, namespace: str, selection: dict[str, Any]) -> list[dict[str, Any]]:
         assert (kind, namespace, selection[labels.STEP]) == (JOB, "ns", "model")
@@ -51,9 +55,9 @@ def pod(**state: Any) -> dict[str, Any]:
 
 def test_the_end_is_told_by_the_pod_itself() -> None:
     over = kubernetes_jobs._ended(site(), pod(terminated={"exitCode": 2, "message": "why"}))
-    assert over == kubernetes_jobs.Ended(2, "why", "log of ns/p\n")
+    assert over == kubernetes_jobs.Ended(2, "why", LOG)
     well = kubernetes_jobs._ended(site(), pod(terminated={"exitCode": 0}))
-    assert well == kubernetes_jobs.Ended(0, "", "log of ns/p\n")
+    assert well == kubernetes_jobs.Ended(0, "", LOG)
 
 
 @pytest.mark.parametrize(

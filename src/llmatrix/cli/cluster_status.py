@@ -45,7 +45,9 @@ def cluster_lines(plan: Plan, namespace: str | None, context: str | None) -> Ite
         trials = counted(sum(lane.planned for lane in pending), "trial")
         yield f"{counted(len(pending), 'PipelineRun')} with {trials} wait for their turn"
     for site in seen.sites.sites:
-        yield f"site {site.name} stands: {', '.join(str(piece) for piece in site.pieces[:4])}"
+        pieces = ", ".join(str(piece) for piece in site.pieces[:4])
+        kept = " is kept up; `llmatrix gc --cluster --kept` ends it" if site.kept else " stands"
+        yield f"site {site.name}{kept}: {pieces}"
     for each in seen.sites.unseen:
         yield f"warning: {printable(each)}"
     if any(lane.run.phase != "ended" for lane in seen.lanes):

@@ -33,12 +33,11 @@ def command(
     On this machine: sites that a living llmatrix holds are never touched, and processes are ended
     by recorded identity, never by name. With --cluster, --context, --namespace or --experiment, on
     a cluster: what has expired and what no PipelineRun looks after, and only what llmatrix made
-    for runs of that namespace.
+    for runs of that namespace; without --experiment also the rights in the cluster of accounts
+    whose namespace was deleted.
     """
     if on_cluster or namespace or context or experiment:
-        if kept:
-            raise click.UsageError("--kept is for this machine")
-        _on_cluster(namespace, context, experiment, dry_run=dry_run)
+        _on_cluster(namespace, context, experiment, dry_run=dry_run, kept=kept)
     else:
         _here(dry_run=dry_run, kept=kept)
 
@@ -62,28 +61,36 @@ def _here(*, dry_run: bool, kept: bool) -> None:
 
 
 def _on_cluster(
-    namespace: str | None, context: str | None, experiment: str | None, *, dry_run: bool
+    namespace: str | None,
+    context: str | None,
+    experiment: str | None,
+    *,
+    dry_run: bool,
+    kept: bool,
 ) -> None:
     from llmatrix.cli.cluster_options import named_experiment  # noqa: PLC0415
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415 - only now is a cluster asked
-    from llmatrix.engines.tekton import gc  # noqa: PLC0415
+    from llmatrix.engines.tekton import gc, unwanted  # noqa: PLC0415
 
     name, loaded = (None, None) if experiment is None else named_experiment(experiment)
     with Cluster.connect(context, patience_s=20.0) as cluster, stop_on_interrupt() as stop:
         home = home_of(cluster, loaded, namespace)
-        seen, unseen = gc.look(cluster, home)
-        decision = gc.decide(seen, time.time(), gc.of_experiment(name))
+        of = gc.of_experiment(name)
+        seen, unseen = gc.look(cluster, home, of)
+        decision = unwanted.decide(seen, time.time(), of, with_kept=kept)
         for each in unseen:
-            click.echo(f"warning: {printable(each)}; nothing can be said about those", err=True)
+            click.echo(f"warning: {printable(each)}", err=True)
         for going in decision.going:
             click.echo(f"{going}: a run is going on; `llmatrix cancel {going}` ends it")
+        for site in decision.kept:
+            click.echo(f"site {site}: kept up; with --kept it goes now, else once it has expired")
         if dry_run:
             for run in decision.end:
                 click.echo(f"would end PipelineRun {run.name}: it has expired")
             for doomed in decision.remove:
                 click.echo(f"would remove {doomed.told}: {doomed.why}")
         left = [] if dry_run else gc.carry_out(cluster, home, decision, say=click.echo, stop=stop)
-    if not decision.remove and not decision.end:
+    if not decision.remove and not decision.end and not decision.kept:
         click.echo(f"nothing is left standing in or for namespace {home}")
     _raise_if(left)
 

@@ -33,7 +33,9 @@ _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
 @click.option("--fresh", is_flag=True, help="Measure every trial again, also those with a record.")
 @click.option("--redo-invalid", is_flag=True, help="Measure invalid trials again, too.")
 @click.option(
-    "--keep", is_flag=True, help="Leave the last deployment up; `llmatrix gc --kept` ends it."
+    "--keep",
+    is_flag=True,
+    help="Leave the last deployment up; `llmatrix gc --kept` (on a cluster: --cluster) ends it.",
 )
 def command(
     file: Path,

@@ -58,7 +58,7 @@ def _submit(prepared: Prepared, *, fresh: bool) -> int:
                 err=True,
             )
             return 0
-        made = start(target, missing)
+        made = start(target, missing, say=lambda text: click.echo(text, err=True))
         namespace = target.settings.namespace
     click.echo(
         f"{counted(len(missing), 'trial')} submitted as {counted(made, 'PipelineRun')} in "

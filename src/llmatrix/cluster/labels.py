@@ -24,6 +24,8 @@ STEP: Final = "llmatrix.dev/step"
 """Which step made it."""
 EXPIRES: Final = "llmatrix.dev/expires"
 """POSIX second after which nobody wants it any more."""
+KEEP: Final = "llmatrix.dev/keep"
+"""Whose site is to be left standing (a PipelineRun), or was (a site's namespace or record)."""
 SPEC: Final = "llmatrix.dev/spec"
 """Annotation: hash of what was asked for, to tell whether an object of that name is ours."""
 PARTS: Final = "llmatrix.dev/parts"
@@ -35,6 +37,11 @@ LEVELS: Final = "llmatrix.dev/levels"
 def selector(labels: Mapping[str, str | None]) -> str:
     """Write a label selector; a label that is None must be there with any value."""
     return ",".join(key if value is None else f"{key}={value}" for key, value in labels.items())
+
+
+def selecting(labels: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Give the parameters by which a call is about objects with these labels only."""
+    return {"labelSelector": selector(labels)} if labels else {}
 
 
 def ours(document: Object) -> bool:

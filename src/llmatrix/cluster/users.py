@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from llmatrix.cluster.api import Cluster
+from llmatrix.cluster.discovery import serves
 from llmatrix.cluster.facts import SECURITY_CONTEXT_CONSTRAINTS
 from llmatrix.cluster.kinds import Object
 
@@ -21,7 +22,7 @@ def chosen_by(cluster: Cluster) -> bool:
     Raises:
         ClusterFault: it does not answer.
     """
-    return cluster.serves(SECURITY_CONTEXT_CONSTRAINTS)
+    return serves(cluster, SECURITY_CONTEXT_CONSTRAINTS)
 
 
 def left_to_the_cluster(spec: Object) -> Object:

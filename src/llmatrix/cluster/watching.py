@@ -14,11 +14,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from llmatrix.cluster.api import Cluster
-from llmatrix.cluster.faults import ClusterFault, Gone, Refused, Unreachable
+from llmatrix.cluster.connection import Connection
+from llmatrix.cluster.faults import ClusterFault, Gone, Refused, Unreachable, fault
 from llmatrix.cluster.kinds import Kind, Object
+from llmatrix.cluster.labels import selecting
 
 SERVER_TIMEOUT_S: Final = 60
+_GRACE_S: Final = 15.0
+"""How long after that a stream may stay open and silent."""
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 
@@ -65,6 +71,39 @@ def following(cluster: Cluster, *wanted: Wanted) -> Iterator[queue.SimpleQueue[S
         yield into
     finally:
         ended.set()
+
+
+@contextlib.contextmanager
+def events(
+    connection: Connection, wanted: Wanted, version: str, *, timeout_s: int
+) -> Iterator[Iterator[Object]]:
+    """Watch from a resource version; the events end when the server closes the stream.
+
+    A stream on which nothing came for longer than ``timeout_s`` is given up as half-open.
+
+    Raises:
+        Gone: the version is too old; list again.
+        Unreachable: the connection broke.
+    """
+    what = f"watch {wanted.kind.resource} in namespace {wanted.namespace}"
+    params = selecting(wanted.labels) | {
+        "watch": "true",
+        "resourceVersion": version,
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": str(timeout_s),
+    }
+    path, quiet_s = wanted.kind.path(wanted.namespace), timeout_s + _GRACE_S
+    with connection.stream(path, what=what, params=params, quiet_s=quiet_s) as lines:
+        yield _read(lines, what)
+
+
+def _read(lines: Iterator[str], what: str) -> Iterator[Object]:
+    for line in lines:
+        event = orjson.loads(line)
+        if event["type"] == "ERROR":
+            status = event["object"]
+            raise fault(f"cannot {what}", int(status.get("code", 0)), status)
+        yield event
 
 
 def _follow(
@@ -128,10 +167,8 @@ def _watch(
     ended: threading.Event,
 ) -> str:
     """Take events in until the server closes the stream; give the version to go on from."""
-    with cluster.events(
-        wanted.kind, wanted.namespace, wanted.labels, version, timeout_s=SERVER_TIMEOUT_S
-    ) as events:
-        for event in events:
+    with events(cluster, wanted, version, timeout_s=SERVER_TIMEOUT_S) as stream:
+        for event in stream:
             if ended.is_set():
                 break
             one = event["object"]

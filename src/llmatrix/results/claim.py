@@ -27,6 +27,7 @@ from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import AlreadyThere, ClusterFault
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, POD, Object
 from llmatrix.cluster.naming import dns_name
+from llmatrix.cluster.pod_http import through_pod
 from llmatrix.errors import StoreFault, UserError
 
 IMAGE: Final = "llmatrix.dev/image"
@@ -133,7 +134,7 @@ class ClaimStore:
                 if not self._token:
                     self._token = self._stand_up()
             where = f"{self._token}/{path}"
-            return self._cluster.through_pod(self._pod, self._namespace, _PORT, where, params)
+            return through_pod(self._cluster, self._pod, self._namespace, _PORT, where, params)
         except ClusterFault as error:
             self._token = ""  # the pod may be gone: the next question makes it anew
             raise StoreFault(f"the store {self.url}: {error}") from error

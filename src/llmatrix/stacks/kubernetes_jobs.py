@@ -11,6 +11,7 @@ from typing import Final
 
 from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import JOB, Object
+from llmatrix.cluster.logs import tail
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_logs, kubernetes_objects
@@ -132,5 +133,5 @@ def _look_at_job(site: KubernetesSite, step: Step) -> None:
 
 def _last_lines(site: KubernetesSite, pod: Object) -> str:
     with contextlib.suppress(ClusterFault):
-        return site.cluster.log(pod["metadata"]["name"], site.namespace, lines=_LAST_LINES)
+        return tail(site.cluster, pod["metadata"]["name"], site.namespace, most=_LAST_LINES)
     return ""

@@ -7,6 +7,7 @@ from typing import Final
 
 from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import Object
+from llmatrix.cluster.logs import tail
 from llmatrix.stacks.kubernetes_site import KubernetesSite
 
 _LINES: Final = 2000
@@ -39,8 +40,13 @@ def _log(site: KubernetesSite, pod: Object, status: Object) -> str:
     pieces = [True, False] if status.get("restartCount") else [False]
     try:
         texts = [
-            site.cluster.log(
-                name, site.namespace, container=container, lines=_LINES, previous=previous
+            tail(
+                site.cluster,
+                name,
+                site.namespace,
+                container=container,
+                most=_LINES,
+                previous=previous,
             )
             for previous in pieces
         ]

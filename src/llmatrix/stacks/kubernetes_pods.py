@@ -12,6 +12,7 @@ from typing import Final
 from llmatrix.cluster import pod_events, pods
 from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import DEPLOYMENT, EVENT, POD, Object
+from llmatrix.cluster.logs import tail
 from llmatrix.cluster.pods import Trouble
 from llmatrix.errors import FailureClass, StepFailure, Stopped
 from llmatrix.plan.step import Step
@@ -185,9 +186,9 @@ def _failure(site: KubernetesSite, each: Trouble) -> StepFailure:
 def _last_log(site: KubernetesSite, pod: str, each: Trouble) -> str:
     try:
         # Between two lives either may be the one that is kept.
-        return site.cluster.log(
-            pod, site.namespace, container=each.container, previous=each.previous
-        ) or site.cluster.log(pod, site.namespace, container=each.container)
+        return tail(
+            site.cluster, pod, site.namespace, container=each.container, previous=each.previous
+        ) or tail(site.cluster, pod, site.namespace, container=each.container)
     except ClusterFault:
         return ""
 

@@ -16,7 +16,7 @@ from typing import Final
 from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import Refused
-from llmatrix.cluster.kinds import CONFIG_MAP, Object
+from llmatrix.cluster.kinds import CONFIG_MAP, NAMESPACE, Object
 from llmatrix.errors import FailureClass, StepFailure
 from llmatrix.plan.step import Step
 from llmatrix.stacks import kubernetes_namespace, kubernetes_removal, site_rights
@@ -113,6 +113,19 @@ class KubernetesSite:
             return self.clear()
         with asking():
             return kubernetes_namespace.remove(self.cluster, self.address)
+
+    def keep(self) -> None:
+        """Mark the site as left standing on purpose.
+
+        Raises:
+            StepFailure: the cluster cannot be asked, or refuses.
+        """
+        change = {"metadata": {"labels": {labels.KEEP: "true"}}}
+        with asking():
+            if self.address.own_namespace:
+                self.cluster.merge(NAMESPACE, self.namespace, None, change)
+            else:
+                self.cluster.merge(CONFIG_MAP, self.name, self.namespace, change)
 
     def prepare(self, stop: threading.Event) -> None:
         """Make the site so that the other steps can work on it.

@@ -17,7 +17,7 @@ from llmatrix.cluster import carriers, labels
 from llmatrix.cluster.access import rights_of
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import CONFIG_MAP, Object
-from llmatrix.engines.tekton import carried, gc, rendering, rights, roles, submitter
+from llmatrix.engines.tekton import carried, rendering, rights, roles, submitter, unwanted
 from llmatrix.engines.tekton.compile import Compiled, compiled
 from llmatrix.engines.tekton.pod_files import brought
 from llmatrix.engines.tekton.reading import LaneRun, Phase, moment
@@ -523,13 +523,13 @@ def carrier(experiment: str, *, age_s: float, expires: float) -> Any:
 @pytest.mark.parametrize(
     ("phase", "age_s", "left_s", "experiment", "gone"),
     [
-        (Phase.RUNNING, 2 * gc.UNUSED_S, 1000, None, False),
-        (Phase.PENDING, 2 * gc.UNUSED_S, -1000, None, False),
+        (Phase.RUNNING, 2 * unwanted.UNUSED_S, 1000, None, False),
+        (Phase.PENDING, 2 * unwanted.UNUSED_S, -1000, None, False),
         (Phase.ENDED, 10, 1000, None, False),
-        (Phase.ENDED, 2 * gc.UNUSED_S, 1000, None, True),
+        (Phase.ENDED, 2 * unwanted.UNUSED_S, 1000, None, True),
         (Phase.ENDED, 10, -1000, None, True),
         (Phase.ENDED, 10, 1000, "e", True),
-        (Phase.ENDED, 2 * gc.UNUSED_S, -1000, "another", False),
+        (Phase.ENDED, 2 * unwanted.UNUSED_S, -1000, "another", False),
     ],
 )
 def test_gc_removes_what_no_step_will_read(
@@ -551,6 +551,6 @@ def test_gc_removes_what_no_step_will_read(
         None,
         document={"metadata": {"name": "r"}},
     )
-    seen = gc.Seen([], [run], carried=[document])
-    told = {each.told for each in gc.decide(seen, now, experiment).remove}
+    seen = unwanted.Seen([], [run], carried=[document])
+    told = {each.told for each in unwanted.decide(seen, now, experiment).remove}
     assert (f"ConfigMap {document['metadata']['name']}" in told) is gone

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from llmatrix.cluster import facts
+from llmatrix.cluster import discovery, facts
 from llmatrix.cluster.access import Right, account_name, denied, grants, rights_of
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import LEADER_WORKER_SET, NAMESPACE, PIPELINE_RUN, STEP_ACTION, Kind
@@ -26,7 +26,7 @@ SECURITY: Final = "set-security-context"
 
 def reaches(asked: Asked) -> Iterator[Answer]:
     """Ask who is there, and who we are to it."""
-    version = asked.cluster.version()
+    version = discovery.version(asked.cluster)
     named = "OpenShift, " if asked.openshift else ""
     who = account_name(asked.cluster)
     yield ok("cluster", f"{named}Kubernetes {version}, context {asked.cluster.context}, as {who}")
@@ -52,7 +52,7 @@ def tekton(asked: Asked) -> Iterator[Answer]:
     """Ask whether Tekton is there, and new enough."""
     about = "Tekton"
     install = _INSTALL_OPENSHIFT if asked.openshift else INSTALL
-    missing = [k for k in (PIPELINE_RUN, STEP_ACTION) if not asked.cluster.serves(k)]
+    missing = [k for k in (PIPELINE_RUN, STEP_ACTION) if not discovery.serves(asked.cluster, k)]
     if missing:
         kinds = " and ".join(f"{kind.name} {kind.api_version}" for kind in missing)
         yield wrong(
@@ -124,7 +124,7 @@ def lacking(about: str, missing: list[Right], account: str, purpose: str) -> Ite
 
 def gateways(asked: Asked) -> Iterator[Answer]:
     """Ask which of the kinds that serving stacks are made of there are."""
-    found = [kind for kind in _OPTIONAL if asked.cluster.serves(kind)]
+    found = [kind for kind in _OPTIONAL if discovery.serves(asked.cluster, kind)]
     names = ", ".join(f"{kind.name} {kind.version}" for kind in found)
     yield ok("serving", f"{names or 'no Gateway API, InferencePool or LeaderWorkerSet'}; "
              f"simulated stacks and endpoints need none")  # fmt: skip

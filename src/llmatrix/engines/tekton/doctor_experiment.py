@@ -7,6 +7,7 @@ from typing import Final
 
 from llmatrix.cluster import facts
 from llmatrix.cluster.access import denied
+from llmatrix.cluster.discovery import serves
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import LEADER_WORKER_SET, SERVICE_ACCOUNT, Kind
 from llmatrix.engines.tekton import gateways
@@ -187,7 +188,7 @@ def serving(asked: Asked) -> Iterator[Answer]:
     stacks = [treatment.stack for treatment in asked.plan.distinct_stacks()]
     kinds = {kind for stack in stacks for kind in made_of(stack)}
     for kind in sorted(kinds, key=lambda kind: kind.name):
-        yield from served(kind, there=asked.cluster.serves(kind))
+        yield from served(kind, there=serves(asked.cluster, kind))
 
 
 def made_of(stack: Stack) -> set[Kind]:
@@ -215,7 +216,7 @@ def queue(asked: Asked) -> Iterator[Answer]:
     settings = _settings(asked)
     if settings.queue is None:
         return
-    if not asked.cluster.serves(_QUEUE):
+    if not serves(asked.cluster, _QUEUE):
         yield wrong(
             "queue",
             f"run.queue is {settings.queue}, and the cluster has no Kueue: the PipelineRuns would "

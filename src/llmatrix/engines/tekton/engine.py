@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from llmatrix.cluster import facts, users
+from llmatrix.cluster import facts, labels, users
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
@@ -23,7 +23,7 @@ from llmatrix.engines.tekton import gateways
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.collect import Collector
 from llmatrix.engines.tekton.compile import compiled
-from llmatrix.engines.tekton.leaving import leave
+from llmatrix.engines.tekton.leaving import end_kept, leave
 from llmatrix.engines.tekton.progress import Progress
 from llmatrix.engines.tekton.reading import (
     Cause,
@@ -37,6 +37,7 @@ from llmatrix.engines.tekton.reading import (
 )
 from llmatrix.engines.tekton.rights import check_rights
 from llmatrix.engines.tekton.settings import COMBINATIONS, Settings, resolved
+from llmatrix.engines.tekton.sites import Say
 from llmatrix.engines.tekton.submit import check_namespace, live_runs, submit
 from llmatrix.errors import (
     Cancelled,
@@ -44,7 +45,6 @@ from llmatrix.errors import (
     EnvironmentFault,
     FailureClass,
     StoreFault,
-    UserError,
 )
 from llmatrix.plan.build import Plan
 from llmatrix.plan.step import Step
@@ -87,11 +87,6 @@ class TektonEngine:
     def run(
         self, plan: Plan, store: Store, orders: Orders, *, tell: Watch, stop: threading.Event
     ) -> None:
-        if orders.keep:
-            raise UserError(
-                "--keep is for this machine: on a cluster the last task of each PipelineRun takes "
-                "its site down; leave --keep out"
-            )
         with Cluster.connect() as cluster:
             target = aim(cluster, plan)
             source = _source(target)
@@ -123,8 +118,8 @@ def aim(cluster: Cluster, plan: Plan) -> Target:
     return Target(cluster, plan, settings)
 
 
-def start(target: Target, trials: list[Trial]) -> int:
-    """Submit trials; give how many PipelineRuns that made.
+def start(target: Target, trials: list[Trial], *, say: Say) -> int:
+    """Submit trials, on sites of their own, once what was kept is gone; give how many PipelineRuns.
 
     A submission that was cut short is gone on with: the same trials, while the same PipelineRuns
     have ended, are the same submission, and what it made is adopted.
@@ -133,6 +128,7 @@ def start(target: Target, trials: list[Trial]) -> int:
         UserError: the plan asks for what a cluster cannot do.
         ClusterFault: the cluster refused something.
     """
+    end_kept(target.cluster, target.settings.namespace, target.experiment, say)
     wanted = {trial.id for trial in trials}
     before = [each["metadata"]["name"] for each in pipeline_runs(target) if ended(each)]
     made = compiled(
@@ -202,12 +198,18 @@ class _Run:
             if turn and self._hopeless(missing):
                 break
             before = {each["metadata"]["name"] for each in pipeline_runs(target)}
-            start(target, missing)
+            start(target, missing, say=lambda text: self.tell(Warned(text)))
             started = {each["metadata"]["name"] for each in pipeline_runs(target)} - before
             self._follow(started)
         self._give_up_on(self._missing())
         self.collector.close()  # a claim stays as long as a pod uses it
-        leave(target.cluster, target.settings, target.experiment, self.tell)
+        leave(
+            target.cluster,
+            target.settings,
+            target.experiment,
+            self.tell,
+            keep=self.orders.keep,
+        )
 
     def _missing(self) -> list[Trial]:
         return [t for t in self.progress.trials.values() if t.id not in self.progress.ended]
@@ -220,9 +222,11 @@ class _Run:
             Cancelled: somebody ended them; to begin anew is not for us to decide.
         """
         self.followed = names
-        labels = of_experiment(self.target.experiment)
+        selection = of_experiment(self.target.experiment)
         namespace = self.target.settings.namespace
-        wanted = [Wanted(kind, namespace, labels) for kind in (PIPELINE_RUN, TASK_RUN)]
+        wanted = [Wanted(kind, namespace, selection) for kind in (PIPELINE_RUN, TASK_RUN)]
+        if self.orders.keep and not self.target.settings.fresh:
+            self._keep(names)
         with following(self.target.cluster, *wanted) as changes:
             while not self._all_ended(names):
                 if self.stop.is_set():
@@ -241,6 +245,12 @@ class _Run:
         self._collect_all(names)
         if self.cancelled and self._missing():
             raise Cancelled("cancelled elsewhere")
+
+    def _keep(self, names: set[str]) -> None:
+        """Let the ends of these PipelineRuns leave their sites standing."""
+        change = {"metadata": {"labels": {labels.KEEP: "true"}}}
+        for name in sorted(names):
+            self.target.cluster.merge(PIPELINE_RUN, name, self.target.settings.namespace, change)
 
     def _take_in(self, seen: Seen | Exception) -> None:
         if isinstance(seen, Exception):

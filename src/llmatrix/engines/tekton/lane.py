@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from llmatrix.cluster import labels
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.faults import ClusterFault
 from llmatrix.cluster.kinds import PIPELINE_RUN, Object
@@ -67,10 +68,22 @@ class Lane:
         if self.following and not cancelled:
             self._let_begin((run["metadata"].get("labels") or {}).get(QUEUE, ""))
             return 0
+        if not cancelled and self._keeps(run):
+            return 0
         left = self.take_down()
         for each in left:
             say(f"could not remove: {each}")
         return 1 if left else 0
+
+    def _keeps(self, run: Object) -> bool:
+        """Leave the site standing if that was asked for and it stands; tell whether it is so."""
+        site = KubernetesSite(self.cluster, self.orders.site, self.work)
+        asked = labels.KEEP in (run["metadata"].get("labels") or {}) and not self.orders.fresh
+        if not asked or not site.stands():
+            return False
+        site.keep()
+        say(f"site {self.orders.site.name} is kept up")
+        return True
 
     def take_down(self) -> list[str]:
         """Take down every site of the lane; give in words what could not be removed."""

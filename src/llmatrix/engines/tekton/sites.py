@@ -89,6 +89,7 @@ class StandingSite:
         run: which submission made it, as the label has it.
         expires: POSIX second after which nobody wants it, or None.
         pieces: its namespace, or its objects in the home namespace.
+        kept: whether it was left standing on purpose.
     """
 
     name: str
@@ -96,6 +97,7 @@ class StandingSite:
     run: str
     expires: int | None
     pieces: tuple[Piece, ...]
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ def _site(name: str, pieces: Sequence[tuple[Kind, Object]]) -> StandingSite:
         marks.get(labels.RUN, ""),
         max(expiries) if expiries else None,
         tuple(Piece.of(kind, each) for kind, each in pieces),
+        any(labels.KEEP in each["metadata"]["labels"] for _, each in pieces),
     )
 
 

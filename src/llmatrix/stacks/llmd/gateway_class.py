@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from llmatrix.cluster.api import Cluster
+from llmatrix.cluster.discovery import serves
 from llmatrix.cluster.facts import GATEWAY, GATEWAY_CLASS, HTTP_ROUTE
 from llmatrix.cluster.faults import Refused
 from llmatrix.cluster.kinds import CONFIG_MAP, Kind, Object
@@ -47,7 +48,7 @@ def unfit(cluster: Cluster, layer: LlmdGateway) -> Iterator[Unfit]:
         Refused: our account may not look at classes.
         ClusterFault: the cluster cannot be asked.
     """
-    missing = [kind for kind in (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE) if not cluster.serves(kind)]
+    missing = [kind for kind in (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE) if not serves(cluster, kind)]
     if missing:
         told = " and ".join(kind.name for kind in missing)
         yield Unfit(
@@ -66,9 +67,9 @@ def unfit(cluster: Cluster, layer: LlmdGateway) -> Iterator[Unfit]:
             "kubectl get gatewayclasses",
         )
         return
-    yield from unfit_class(found, layer, pools=cluster.serves(_AI_GATEWAY))
+    yield from unfit_class(found, layer, pools=serves(cluster, _AI_GATEWAY))
     for kind in gateway_support.KINDS[layer.support]:
-        if not cluster.serves(kind):
+        if not serves(cluster, kind):
             yield Unfit(
                 f"stack.gateway.support: {layer.support} takes {kind.plural} "
                 f"({kind.api_version}), which the cluster does not know",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import CONFIG_MAP, NAMESPACE, STEP_ACTION, TASK
-from llmatrix.engines.tekton.gc import Decision, Seen, decide
 from llmatrix.engines.tekton.reading import LaneRun, Phase
 from llmatrix.engines.tekton.sites import (
     Piece,
@@ -19,6 +19,7 @@ from llmatrix.engines.tekton.sites import (
     is_site_namespace,
     read_sites,
 )
+from llmatrix.engines.tekton.unwanted import Decision, Seen, decide
 
 NOW = 1_000_000.0
 HOME = "bench"
@@ -116,6 +117,21 @@ def test_what_is_alive_is_never_removed_and_what_nobody_wants_always(
     assert len(gone) == len(decision.remove)
 
 
+def kept(name: str, expires: int, of: str = "1") -> StandingSite:
+    return replace(site(name, "e", of, expires), kept=True)
+
+
+def test_what_was_kept_goes_when_it_has_expired_or_that_is_asked_for() -> None:
+    seen = Seen([kept("up", FUTURE), kept("late", PAST), site("lost", "e", "1")], [])
+    decision = decide(seen, NOW)
+    assert (doomed(decision), decision.kept) == ({"late", "lost"}, ("up",))
+    assert decide(seen, NOW, "e").kept == ("up",)
+    asked = decide(seen, NOW, with_kept=True)
+    assert (doomed(asked), asked.kept) == ({"up", "late", "lost"}, ())
+    alive = Seen([kept("up", FUTURE)], [run("r", "e", "1", Phase.RUNNING)])
+    assert decide(alive, NOW, with_kept=True).remove == ()
+
+
 def namespace(name: str, **marked: str) -> dict[str, Any]:
     known = {"managed": "app.kubernetes.io/managed-by"}
     marks = {known.get(key, f"llmatrix.dev/{key}"): value for key, value in marked.items()}
@@ -149,6 +165,15 @@ def test_pods_of_trials_are_no_objects_of_sites() -> None:
     assert is_of_site(document, HOME)
     document["metadata"]["ownerReferences"] = [{"kind": "TaskRun", "controller": True}]
     assert not is_of_site(document, HOME)
+
+
+@pytest.mark.parametrize("keep", [{}, {"keep": "true"}])
+def test_that_a_site_was_kept_is_on_its_namespace_or_its_record(keep: dict[str, str]) -> None:
+    own = namespace("s", managed="llmatrix", site="s", home=HOME, **keep)
+    record = namespace("t-site", managed="llmatrix", site="t", home=HOME, **keep)
+    other = namespace("t-server", managed="llmatrix", site="t", home=HOME)
+    sites = read_sites([own], [(CONFIG_MAP, other), (CONFIG_MAP, record)], HOME)
+    assert [each.kept for each in sites] == [bool(keep)] * 2
 
 
 def test_what_carries_the_same_site_is_put_together() -> None:

@@ -1,0 +1,1 @@
+"""Programs for development, and what tests and benchmarks share."""
