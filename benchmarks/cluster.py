@@ -1,18 +1,20 @@
-"""The Tekton engine on a real cluster: overhead, lanes side by side, one native matrix.
+"""The Tekton engine on a real cluster: overhead, lanes side by side, a matrix, 1,000 trials.
 
 Needs ``KUBECONFIG``, ``LLMATRIX_IMAGE`` and a namespace that it may use:
 
-    .venv/bin/python benchmarks/cluster.py --namespace bench [quickstart overhead lanes matrix]
-        [--seconds 60]
+    .venv/bin/python benchmarks/cluster.py --namespace bench
+        [quickstart overhead lanes matrix thousand] [--seconds 60]
 
 Each part makes its experiment, runs it through the command line, and tells what it took; nothing
-may stand afterwards.
+may stand afterwards. ``thousand`` submits 1,000 trials, cancels them when 20 have ended, and runs
+them again until a few more have ended, to see that those 20 are not measured twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,6 +120,53 @@ def measured(cluster: Cluster, home: str, what: dict[str, Any] | Path) -> dict[s
     return {"seconds": seconds, "records": records, "task_runs": seen, "left": left(cluster, home)}
 
 
+def ended_trials(cluster: Cluster, home: str) -> dict[str, str]:
+    """Give when each trial ended whose TaskRun is there, by id."""
+    found = cluster.find(TASK_RUN, home, {labels.TRIAL: None})
+    times = {each["metadata"]["labels"][labels.TRIAL]: each.get("status", {}) for each in found}
+    return {trial: s["completionTime"] for trial, s in times.items() if "completionTime" in s}
+
+
+def thousand(cluster: Cluster, home: str) -> None:
+    """Submit 1,000 trials, cancel, run again, cancel again; tell what each took and left."""
+    matrix = {
+        "workload.output_len": list(range(4, 44)),
+        "workload.question_len": list(range(10, 35)),
+    }
+    with tempfile.TemporaryDirectory() as place:
+        file, store = Path(place) / "e.yaml", Path(place) / "results"
+        file.write_text(yaml.safe_dump(document("thousand", "1s", matrix, parallelism=4)))
+        settings = [f"run.cluster.namespace={home}", f"results.store={store}"]
+        words = [str(file), *(word for each in settings for word in ("--set", each))]
+        began = time.monotonic()
+        subprocess.run([PROGRAM, "submit", *words], check=True)
+        submitted = time.monotonic() - began
+        while len(first := ended_trials(cluster, home)) < 20:
+            time.sleep(1)
+        began = time.monotonic()
+        subprocess.run([PROGRAM, "cancel", "thousand", "--namespace", home], check=True)
+        cancelled, stands = time.monotonic() - began, left(cluster, home)
+        print(
+            f"1,000 trials: submitted in {submitted:.0f} s; cancelled after {len(first)} in "
+            f"{cancelled:.0f} s, {stands} objects left (the claim with the records is one)"
+        )
+        command = [str(PROGRAM), "run", *words, "--engine", "tekton"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as again:
+            assert again.stderr is not None
+            lines = [again.stderr.readline() for _ in range(8)]
+            while len(more := ended_trials(cluster, home)) < 4:
+                time.sleep(1)
+            again.send_signal(signal.SIGINT)
+            lines += again.stderr.readlines()
+        records = {path.parent.name for path in store.glob("*/*/record.json")}
+        print(*[line.rstrip() for line in lines if "before" in line], sep="\n")
+        print(
+            f"  run again: {len(records & first.keys())} of those {len(first)} on record, "
+            f"{len(first.keys() & more.keys())} of them measured again, "
+            f"{len(records - first.keys())} new, {left(cluster, home)} objects left"
+        )
+
+
 def told(name: str, found: dict[str, Any], trials: int) -> None:
     valid = sum(
         all(check["verdict"] != "fail" for check in record["checks"]) for record in found["records"]
@@ -131,7 +180,8 @@ def told(name: str, found: dict[str, Any], trials: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--namespace", required=True)
-    parser.add_argument("parts", nargs="*", default=["quickstart", "overhead", "lanes", "matrix"])
+    every = ["quickstart", "overhead", "lanes", "matrix", "thousand"]
+    parser.add_argument("parts", nargs="*", default=every)
     parser.add_argument("--seconds", type=int, default=60, help="of each trial of the lanes")
     asked = parser.parse_args()
     home = asked.namespace
@@ -160,6 +210,8 @@ def main() -> None:
                 told(f"parallelism {count}", found, 16)
                 took[count] = found["seconds"]
             print(f"  parallelism 4 is {took[1] / took[4]:.2f} times as fast as 1")
+        if "thousand" in asked.parts:
+            thousand(cluster, home)
         if "matrix" in asked.parts:
             matrix = {
                 "workload.output_len": lengths[:6],

@@ -49,8 +49,8 @@ def document(asked: argparse.Namespace, name: str, **run: Any) -> dict[str, Any]
     found["workload"] |= {
         "groups": 8,
         "load": {"rate": 10, "arrivals": "constant"},
-        "warmup": "4s",
-        "duration": "20s",
+        "warmup": "2s",
+        "duration": "10s",
     }
     routers = EXAMPLES / "router"
     found["matrix"] = {
