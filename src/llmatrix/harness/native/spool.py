@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from llmatrix.harness.native.answer import Exchange
+from llmatrix.harness.native.answer import MOMENT, Exchange
 from llmatrix.harness.native.forms import Prompt
 from llmatrix.harness.native.schedule import PHASES
 
@@ -109,7 +109,7 @@ def _exchange(file: BinaryIO, *head: int) -> Exchange:
     found.server = file.read(texts >> 16).decode() or None
     found.error = file.read(texts & 0xFFFF).decode() or None
     found.detail = file.read(detail).decode() or None
-    found.stamps = array("q", file.read(8 * stamps))
+    found.stamps = array(MOMENT, file.read(8 * stamps))
     return found
 
 
