@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmatrix.harness.native import connection as connections
+from llmatrix.harness.native.alarm import NEVER, Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
+from llmatrix.harness.native.sse import Event
 
 GOOD = (
     b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
@@ -85,10 +90,11 @@ def receive(
     stream: bool = True,
 ) -> tuple[Exchange, Owner]:
     owner = Owner()
-    connection = Connection(owner, loop, stream=stream)
+    connection = Connection(owner, loop, Alarm(loop, kernel=False), stream=stream)
     transport = Transport()
     connection.connection_made(transport)
     exchange = Exchange(0, "window", 0)
+    exchange.words = []
     connection.send(exchange, [b"GET"], 1000.0)
     for read in reads:
         if transport.aborted:
@@ -238,3 +244,250 @@ def test_a_connection_that_was_never_idle_is_not_tried_again(
     exchange, owner = receive(loop, [])
     assert exchange.error == "connect"
     assert owner.resends == 0
+
+
+def part(text: bytes, number: int = 0) -> bytes:
+    document = b'{"id":"c%d","choices":[{"index":0,"text":"%b","finish_reason":null}]}'
+    return b"data: " + document % (number, text) + b"\n\n"
+
+
+PARTS = [part(b"a"), part(b" b"), part(b"c c"), part(b"\xc3\xa9"), part(b" b", 1)]
+HARMLESS = [
+    *PARTS,
+    part(b""),
+    part(b"\\n"),
+    part(b'\\"'),
+    part("\u2028".encode()),
+    b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
+    b'data: {"choices":[{"delta":{"content":"b","reasoning":null}}]}\n\n',
+    b'data: {"choices":[{"text":"x"}],"usage":{"completion_tokens":3}}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":7}}\n\n',
+    part(b"a").replace(b"\n", b"\r\n"),
+    part(b"a").replace(b",", b",\ndata:"),
+    part(b"a")[:-1],
+    b"event: token\n",
+    b": note\n\n",
+    b"\n",
+]
+HARMFUL = [
+    *(
+        part(text)
+        for text in (b'"', b"\\", b"\n", b"\n\n", b"\r", b"\t", b"\x00", b"\xff", b"\xed\xa0\x80")
+    ),
+    part(b'","x":"'),
+    part(b'"}],"error":"no","choices":[{"text":"a'),
+    part(b'","text":"'),
+    part(b"a").replace(b"null", b'"ab"'),
+    part(b"a").replace(b'"id":"c0"', b'"error":1'),
+    b"data: [DONE]\n\n",
+    b"event: error\n",
+    b"data: {}\n",
+    b"data: {\n\n",
+]
+STYLES = st.sampled_from(["x", "x", "X", "02x", "04X"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[bytes]:
+    """Give the reads of an answer: mostly an event to a chunk, and a chunk to a read."""
+    many = st.lists(st.sampled_from(PARTS), max_size=6)
+    some = st.lists(st.sampled_from(HARMLESS), max_size=6)
+    few = st.lists(st.sampled_from(HARMFUL), max_size=1)
+    style = draw(STYLES)
+    chunks = [
+        f"{len(event):{style}}\r\n".encode() + event + b"\r\n"
+        for kind in (some, many, few, many, some, few, many)
+        for event in draw(kind)
+    ]
+    reads = [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *chunks, b"0\r\n\r\n"]
+    if draw(st.booleans()) and chunks:
+        wrong = bytearray(reads.pop(at := draw(st.integers(1, len(chunks)))))
+        wrong[draw(st.integers(0, len(wrong) - 1))] = draw(st.sampled_from(b'0123af"{}:x\r\n'))
+        reads.insert(at, bytes(wrong))
+    if draw(st.booleans()):
+        return reads
+    ends = [sum(map(len, reads[: n + 1])) for n in range(len(reads))]
+    kept = [end for end in ends if draw(st.integers(0, 5))]
+    return cut(b"".join(reads), kept + draw(st.lists(st.integers(0, 100_000), max_size=3)))
+
+
+def everything(exchange: Exchange) -> dict[str, object]:
+    return {name: getattr(exchange, name) for name in Exchange.__slots__}
+
+
+@given(reads=streams())
+def test_a_read_that_is_not_parsed_means_what_it_would_if_it_were(
+    loop: asyncio.AbstractEventLoop, reads: list[bytes]
+) -> None:
+    found = []
+    for parsed in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connections, "monotonic_ns", count(1).__next__)
+            if parsed:
+                patch.setattr(connections, "reads_like", lambda _: None)
+            exchange, owner = receive(loop, reads)
+        assert owner.ends == [exchange]
+        found.append((everything(exchange), owner.idles, owner.resends))
+    assert found[0] == found[1]
+
+
+def chunked(event: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+@pytest.mark.parametrize(
+    ("reads", "error", "stamps"),
+    [
+        # It comes after the end.
+        ([chunked(b"data: [DONE]\n\n"), chunked(part(b"b"))], "stream", 1),
+        # It goes on with the event before.
+        ([chunked(part(b"a")[:-1]), chunked(part(b"b"))], "stream", 1),
+        # The end that its line tells of does not come.
+        ([chunked(part(b"a" * 50)).partition(b"a" * 50)[0].ljust(130, b"a")], "protocol", 1),
+        # It has no line.
+        ([b"a" + chunked(part(b"")).partition(b'"text":"')[2]], "protocol", 1),
+        # It is the middle of a chunk.
+        ([b"a0\r\n: \n\n\r\n", chunked(part(b"a")), b" " * 73 + b"\r\n"], None, 2),
+        # Its line began in the read before.
+        (
+            [
+                chunked(part(b"a")) + b"1",
+                chunked(part(b"a" * 0x50)),
+                b": note".ljust(0x100 - 4) + b"\n\n\r\n",
+            ],
+            None,
+            3,
+        ),
+    ],
+)
+def test_what_only_looks_like_an_event_is_none(
+    loop: asyncio.AbstractEventLoop, reads: list[bytes], error: str, stamps: int
+) -> None:
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    end = chunked(b"\n\ndata: [DONE]\n\n") + b"0\r\n\r\n"
+    exchange, owner = receive(loop, [head + chunked(part(b"a")), *reads, end])
+    assert (exchange.error, len(exchange.stamps)) == (error, stamps), exchange.detail
+    assert owner.idles == (error is None)
+
+
+def test_an_event_after_the_answer_belongs_to_none(loop: asyncio.AbstractEventLoop) -> None:
+    owner, transport = Owner(), Transport()
+    connection = Connection(owner, loop, Alarm(loop, kernel=False))
+    connection.connection_made(transport)
+    exchange = Exchange(0, "window", 0)
+    connection.send(exchange, [b"GET"], 1000.0)
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    connection.data_received(head + chunked(part(b"a")))
+    connection.data_received(chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    assert (owner.idles, len(exchange.stamps), transport.aborted) == (1, 1, False)
+    connection.data_received(chunked(part(b"a")))
+    assert (len(exchange.stamps), transport.aborted) == (1, True)
+    connection.connection_lost(None)
+    assert owner.ends == [exchange]
+
+
+def test_reads_like_the_one_before_are_not_parsed(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    take = Exchange.take
+
+    def taken(exchange: Exchange, event: Event, now: int) -> None:
+        parsed.append(event.data)
+        take(exchange, event, now)
+
+    monkeypatch.setattr(Exchange, "take", taken)
+    events = [part(b" w%d" % number) for number in range(50)] + [b"data: [DONE]\n\n"]
+    chunks = [chunked(event) for event in events]
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    exchange, _ = receive(loop, [head + chunks[0], *chunks[1:], b"0\r\n\r\n"])
+    assert exchange.error is None
+    assert exchange.words == [f" w{number}" for number in range(50)]
+    assert parsed == [events[0][6:-2], b"[DONE]"]
+
+
+def test_what_is_due_is_not_kept_waiting_by_reads(loop: asyncio.AbstractEventLoop) -> None:
+    alarm = Alarm(loop, kernel=False)
+    rung: list[int] = []
+    connection = Connection(Owner(), loop, alarm)
+    connection.connection_made(Transport())
+    connection.send(Exchange(0, "window", 0), [b"GET"], 1000.0)
+    alarm.at(2**62, lambda: rung.append(2))
+    alarm.at(0, lambda: rung.append(1))
+    assert not rung
+    connection.data_received(HEAD)
+    assert rung == [1]
+    assert alarm.due == 2**62
+    alarm.close()
+    assert alarm.due == NEVER
+    connection.abort("aborted", "the test is over")
+
+
+class Clock:
+    """A loop that has nothing but timers, and a clock that stands still between them."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.timers: list[tuple[int, Callable[[], None]]] = []
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        timer = (self.now + round(seconds * 1e9), call)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer))
+
+    def pass_until(self, now: int) -> None:
+        while due := [timer for timer in self.timers if timer[0] <= now]:
+            timer = min(due, key=lambda each: each[0])
+            self.timers.remove(timer)
+            self.now, call = timer
+            call()
+        self.now = now
+
+
+def test_each_request_has_its_own_deadline_although_they_share_a_timer(
+    monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(connections, "monotonic_ns", clock.monotonic_ns)
+    owner = Owner()
+    alarm = Alarm(loop, kernel=False)
+    connection = Connection(owner, cast("asyncio.AbstractEventLoop", clock), alarm)
+    connection.connection_made(Transport())
+    in_time = answer(GOOD, len(GOOD))
+    for sent, timeout in ((0, 10.0), (6 * 10**9, 10.0), (7 * 10**9, 5.0)):
+        clock.pass_until(sent)
+        assert len(clock.timers) <= 1
+        connection.send(Exchange(0, "window", 0), [b"GET"], timeout)
+        assert len(clock.timers) == 1
+        if sent < 7 * 10**9:
+            clock.pass_until(sent + 10**9)
+            connection.data_received(in_time)
+    clock.pass_until(12 * 10**9 - 1)
+    assert len(owner.ends) == 2
+    clock.pass_until(12 * 10**9)
+    assert [exchange.error for exchange in owner.ends] == [None, None, "timeout"]
+    connection.connection_lost(None)
+    assert not clock.timers
+
+
+def test_a_timer_of_a_request_before_is_set_anew(
+    monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(connections, "monotonic_ns", clock.monotonic_ns)
+    owner = Owner()
+    alarm = Alarm(loop, kernel=False)
+    connection = Connection(owner, cast("asyncio.AbstractEventLoop", clock), alarm)
+    connection.connection_made(Transport())
+    connection.send(Exchange(0, "window", 0), [b"GET"], 10.0)
+    connection.data_received(answer(GOOD, len(GOOD)))
+    clock.pass_until(4 * 10**9)
+    connection.send(Exchange(1, "window", 0), [b"GET"], 10.0)
+    clock.pass_until(14 * 10**9 - 1)
+    assert len(owner.ends) == 1
+    clock.pass_until(14 * 10**9)
+    assert [exchange.error for exchange in owner.ends] == [None, "timeout"]
+    assert owner.ends[1].end == 14 * 10**9

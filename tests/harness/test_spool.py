@@ -51,6 +51,14 @@ def test_an_exchange_comes_back_as_it_was(
     assert [told(each) for each in read(path)] == [told(each) for each in made]
 
 
+def test_more_than_are_written_at_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "one")
+    for number in range(200):
+        spool.add(Exchange(number, "window", number))
+    spool.close()
+    assert [each.number for each in read(tmp_path / "one")] == list(range(200))
+
+
 def test_the_secret_is_in_no_file(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "one", "sk-secret")
     exchange = Exchange(0, "window", 5)

@@ -12,6 +12,8 @@ from llmatrix.harness.native.schedule import Phase
 from llmatrix.harness.native.sse import Event
 
 DETAIL_CHARS: Final = 300
+MOMENT: Final = "L" if array("L").itemsize == array("q").itemsize else "q"
+"""The type code of stamps, 64 bits each; appending to ``L`` takes half the time of ``q``."""
 _DONE: Final = b"[DONE]"
 _NOTHING: Final = Prompt([], None, 0)
 
@@ -80,7 +82,7 @@ class Exchange:
         self.output_asked = asks.output_tokens
         self.words: list[str] | None = None
         self.sent: int | None = None
-        self.stamps = array("q")
+        self.stamps = array(MOMENT)
         self.end: int | None = None
         self.status: int | None = None
         self.server: str | None = None

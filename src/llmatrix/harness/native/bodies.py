@@ -12,6 +12,8 @@ from llmatrix.harness.native.forms import Envelope, Prompt, Source
 from llmatrix.harness.native.orders import Orders
 
 STOCK_BYTES: Final = 512 * 1024 * 1024
+_JOINED_BYTES: Final = 16 * 1024
+"""Below this, copying the pieces costs less than handing them to the kernel one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,5 @@ class Bodies:
         before, after = self._envelope.before, self._envelope.after(prompt.output_tokens)
         length = len(before) + sum(map(len, prompt.pieces)) + len(after)
         head = b"%b%d\r\n\r\n%b" % (self._head, length, before)
-        return Body([head, *prompt.pieces, after], prompt)
+        parts = [head, *prompt.pieces, after]
+        return Body([b"".join(parts)] if length < _JOINED_BYTES else parts, prompt)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
 from typing import Final, Protocol
 
 import httptools
 
+from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange, one_line, text
+from llmatrix.harness.native.likeness import PLAIN, Beginnings, plain, reads_like
 from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 SERVER_HEADERS: Final = frozenset(
@@ -24,6 +26,8 @@ _OK: Final = 200
 _FINAL_STATUS: Final = 200
 _RETRY_IDLE_NS: Final = 1_000_000_000
 _DROP_NS: Final = 100_000_000
+_TRIES: Final = 3
+_EVENTS_PER_TRY: Final = 8
 
 
 class Owner(Protocol):
@@ -42,6 +46,10 @@ class Owner(Protocol):
         """Send a request anew that met a connection which the server had let go."""
 
 
+_Like = tuple[Beginnings, bytes, Callable[[int], None], list[str] | None]
+"""What ``reads_like`` gave, and what takes the moment of such a read; and its text, if anything."""
+
+
 class Connection(asyncio.Protocol):
     """An HTTP/1.1 connection that carries one request at a time.
 
@@ -50,9 +58,14 @@ class Connection(asyncio.Protocol):
     second, and that is closed before any byte of an answer, was never read: the server had let the
     connection go while the request was on its way. It is sent again, once, on a new connection.
 
+    Within a stream, a read that is like one before it (one chunk with one event, in which only the
+    text differs) is stamped and not parsed, neither as HTTP nor as JSON. An answer means the same,
+    whichever way its reads take.
+
     Args:
         owner: who lends it out.
         loop: where it runs.
+        alarm: rung between two reads if it is due.
         stream: whether answers are asked for as streams of events; else each is one document.
 
     Attributes:
@@ -61,15 +74,18 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, owner: Owner, loop: asyncio.AbstractEventLoop, *, stream: bool = True
+        self, owner: Owner, loop: asyncio.AbstractEventLoop, alarm: Alarm, *, stream: bool = True
     ) -> None:
         self._owner = owner
+        self._alarm = alarm
         self._stream = stream
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0
+        self._rings = 0
         self.dropped = False
         self._now = 0
         self._idle_since = 0
@@ -88,6 +104,9 @@ class Connection(asyncio.Protocol):
         self._location = b""
         self._retry_after = b""
         self._framed = False
+        self._between_chunks = False
+        self._like: _Like | None = None
+        self._tries = 0
 
     @property
     def closed(self) -> bool:
@@ -96,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport, by contract
-        self._idle_since = time.monotonic_ns()
+        self._idle_since = monotonic_ns()
 
     def send(self, exchange: Exchange, parts: Sequence[bytes], timeout_s: float) -> None:
         """Send a request; its end is told to the owner."""
@@ -105,12 +124,46 @@ class Connection(asyncio.Protocol):
         self._answered = self._complete = False
         self._reset()
         # Before the write: the server may have the bytes before the call is back.
-        exchange.sent = time.monotonic_ns()
+        exchange.sent = sent = monotonic_ns()
         self._transport.writelines(parts)
-        self._timer = self._loop.call_later(timeout_s, self._expire)
+        self._deadline = sent + round(timeout_s * 1e9)
+        if self._timer is None or self._deadline < self._rings:
+            self._set_timer(timeout_s)
+
+    def _set_timer(self, seconds: float) -> None:
+        """Look at the deadline later; a request that ends in time leaves the timer to the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = self._deadline
+        self._timer = self._loop.call_later(seconds, self._expire)
 
     def data_received(self, data: bytes) -> None:
-        self._now = time.monotonic_ns()
+        now = monotonic_ns()
+        like = self._like
+        if like is None:
+            self._receive(data, now)
+        else:
+            beginnings, end, stamp, words = like
+            rest = data.removeprefix(beginnings[len(data)])
+            said = rest.removesuffix(end)
+            # Where nothing is removed, these are the very same bytes.
+            if (
+                said
+                and said is not rest
+                and rest is not data
+                and (not said.strip(PLAIN) or plain(said))
+            ):
+                stamp(now)
+                if words is not None:
+                    words.append(said.decode())
+            else:
+                self._receive(data, now)
+        if now >= self._alarm.due:
+            self._alarm.ring()
+
+    def _receive(self, data: bytes, now: int) -> None:
+        """Parse a read that came at ``now``."""
+        self._now = now
         if self._exchange is None:
             self.close()
             return
@@ -125,6 +178,19 @@ class Connection(asyncio.Protocol):
             self._end(keep=self._keep)
         elif self._exchange.error is not None:
             self._end(keep=False)
+        elif self._events is not None:
+            self._compare(data, self._events, self._exchange)
+
+    def _compare(self, data: bytes, events: EventParser, exchange: Exchange) -> None:
+        """Learn from a read that was parsed how reads look that need not be."""
+        # The line that begins a chunk is told once it has ended; so nothing of one is here.
+        between_chunks = self._between_chunks and data.endswith(b"\r\n")
+        if exchange.done or not (between_chunks and events.between):
+            self._like = None
+        elif self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
+            self._tries += 1
+            if found := reads_like(data):
+                self._like = *found, exchange.stamps.append, exchange.words
 
     def _malformed(self, why: str) -> None:
         """Note bytes that are no HTTP; after a whole answer they only cost the connection."""
@@ -134,14 +200,16 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Take the end of the stream, which for an unframed answer is its proper end."""
-        self._now = time.monotonic_ns()
+        self._now = monotonic_ns()
         self._note_drop()
         self._ended_early("the server closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._now = time.monotonic_ns()
+        self._now = monotonic_ns()
         self._note_drop()
         self._ended_early(f"the connection broke: {exc}" if exc else "the connection was closed")
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport = None
         self._owner.lost(self)
 
@@ -165,6 +233,12 @@ class Connection(asyncio.Protocol):
             self._retry_after = value
         elif key in SERVER_HEADERS and self._exchange is not None:
             self._exchange.server = one_line(text(value))
+
+    def on_chunk_header(self) -> None:
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._between_chunks = True
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
@@ -243,7 +317,7 @@ class Connection(asyncio.Protocol):
             exchange.fail("protocol", f"{why} within the headers of the answer")
         elif self._stale(exchange):
             exchange.resent = True
-            self._release()
+            self._exchange = None
             self.close()
             self._owner.again(exchange)
             return
@@ -261,16 +335,22 @@ class Connection(asyncio.Protocol):
         return not exchange.resent and (self._answers > 0 or idle >= _RETRY_IDLE_NS)
 
     def _expire(self) -> None:
+        self._timer = None
         exchange = self._exchange
-        if exchange is not None:
+        if exchange is None:
+            return
+        left = self._deadline - monotonic_ns()
+        if left > 0:
+            self._set_timer(left / 1e9)
+        else:
             state = "the stream stalled" if exchange.stamps else "no token came"
             state = state if self._stream else "no whole answer came"
-            self._now = time.monotonic_ns()
+            self._now = monotonic_ns()
             self._fail("timeout", f"{state} within the time allowed")
 
     def abort(self, error: str, detail: str) -> None:
         """Give up on the exchange under way."""
-        self._now = time.monotonic_ns()
+        self._now = monotonic_ns()
         self._fail(error, detail)
 
     def _fail(self, error: str, detail: str) -> None:
@@ -278,16 +358,11 @@ class Connection(asyncio.Protocol):
             self._exchange.fail(error, detail)
             self._end(keep=False)
 
-    def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._exchange = None
-
     def _end(self, *, keep: bool) -> None:
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - every caller has just looked
-        self._release()
+        self._exchange = None
+        self._like = None
         exchange.end = self._now
         if keep and not self.closed:
             self._idle_since = self._now

@@ -49,6 +49,7 @@ class Load:
     window's last answers come from a server as busy as before.
 
     Attributes:
+        alarm: calls back when something is due.
         answered: set once every request of the window has ended.
         due: offsets, in seconds, and numbers of the sessions that an open loop is to send; a
             closed one has none.
@@ -66,7 +67,7 @@ class Load:
         self._due = due
         self._spool = spool
         self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._loop)
+        self.alarm = Alarm(self._loop)
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._zero = 0
         self._places = 0
@@ -99,13 +100,18 @@ class Load:
             slots = iter(ramp(orders.concurrency, orders.warmup))
             for slot, due in share(slots, orders.shard, orders.shards):
                 self._at(zero + round(due * 1e9), partial(self._begin, slot))
-        while not self._over.done():
-            await asyncio.wait([self._over], timeout=_BEAT_S)
-            self._judge_end()
-            tick()
-        self._alarm.close()
+        self._beat(tick)
+        await self._over
+        self.alarm.close()
         for exchange in list(self._active):
             self._give_up(exchange)
+
+    def _beat(self, tick: Callable[[], None]) -> None:
+        """Look 20 times a second whether the run is over."""
+        if not self._over.done():
+            self._loop.call_later(_BEAT_S, self._beat, tick)
+            self._judge_end()
+            tick()
 
     def end(self) -> None:
         """End the run: what is still open is given up."""
@@ -128,7 +134,7 @@ class Load:
         """Begin every session of the open loop that is due; wait for the next one."""
         while not self._over.done():
             if due > time.monotonic_ns():
-                self._alarm.at(due, partial(self._arrive, session, due))
+                self.alarm.at(due, partial(self._arrive, session, due))
                 return
             self._dispatch(due, session * self._orders.turns, None)
             session, offset = next(self._due, (-1, 0.0))
@@ -139,7 +145,7 @@ class Load:
     def _at(self, due: int, send: Callable[[int], None]) -> None:
         """Send something when it is due: now, if it is."""
         if due > time.monotonic_ns():
-            self._alarm.at(due, partial(self._at, due, send))
+            self.alarm.at(due, partial(self._at, due, send))
         elif not self._over.done():
             send(due)
 

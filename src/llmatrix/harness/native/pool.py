@@ -6,8 +6,10 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.bodies import Address
 from llmatrix.harness.native.connection import Connection, Owner
@@ -42,6 +44,7 @@ class Pool:
         connect_s: float,
         serve: Callable[[Connection, Exchange], None],
         tls: ssl.SSLContext | None,
+        alarm: Alarm,
         stream: bool = True,
     ) -> None:
         self.opened = 0
@@ -53,7 +56,7 @@ class Pool:
         self._connect_s = min(CONNECT_S, connect_s)
         self._serve = serve
         self._tls = tls
-        self._stream = stream
+        self._connection = partial(Connection, owner, self._loop, alarm, stream=stream)
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._waiting: deque[Exchange] = deque()
@@ -151,7 +154,7 @@ class Pool:
         try:
             _, connection = await asyncio.wait_for(
                 self._loop.create_connection(
-                    lambda: Connection(self._owner, self._loop, stream=self._stream),
+                    self._connection,
                     self._where.host,
                     self._where.port,
                     ssl=self._tls,

@@ -26,9 +26,13 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Turns reads into events."""
+    """Turns reads into events.
 
-    __slots__ = ("_after_cr", "_between", "_data", "_first", "_held", "_name", "_partial", "_size")
+    Attributes:
+        between: whether an event has ended and nothing has come of the next one.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_first", "_held", "_name", "_partial", "_size", "between")
 
     def __init__(self) -> None:
         self._partial: list[bytes] = []
@@ -38,7 +42,7 @@ class EventParser:
         self._size = 0
         self._after_cr = False
         self._first = True
-        self._between = False
+        self.between = True
 
     def feed(self, read: bytes) -> list[Event]:
         """Take one read; give the events that it completed, in order.
@@ -47,7 +51,7 @@ class EventParser:
             EventTooLargeError: an event has no end within 16 MiB.
         """
         if (
-            self._between
+            self.between
             and read.startswith(b"data: ")
             and read.endswith(b"\n\n")
             and read.count(b"\n") == _LF_OF_ONE
@@ -55,12 +59,13 @@ class EventParser:
             and len(read) <= MAX_EVENT_BYTES
         ):
             # Nearly every read of a stream: exactly one event, of one line.
+            self._first = False
             return [Event(b"", read[6:-2])]
         if self._after_cr and read:
             self._after_cr = False
             read = read.removeprefix(b"\n")
         if b"\n" not in read and b"\r" not in read:
-            self._between = self._between and not read
+            self.between = self.between and not read
             self._hold(read)
             return []
         lines = read.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
@@ -73,7 +78,7 @@ class EventParser:
             self._line(line, events)
         self._hold(rest)
         # Nothing is left over: what comes next begins an event.
-        self._between = not (rest or self._data or self._name or self._after_cr)
+        self.between = not (rest or self._data or self._name or self._after_cr)
         return events
 
     def finish(self) -> list[Event]:
