@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 KUBERNETES: Final = "v1.34.4"
-TEKTON: Final = "v1.6.0"
+TEKTON: Final = "v1.6.2"
 COREDNS: Final = "v1.14.7"
 TKN: Final = "0.42.0"
 HELM: Final = "v3.19.5"

@@ -1,6 +1,6 @@
 module github.com/llmatrix/llmatrix/tools/devcluster/go/tekton
 
-go 1.24.0
+go 1.24.13
 
 tool (
 	github.com/tektoncd/pipeline/cmd/controller
@@ -164,7 +164,7 @@ require (
 	github.com/spiffe/spire-api-sdk v1.12.4 // indirect
 	github.com/stoewer/go-strcase v1.3.0 // indirect
 	github.com/stretchr/testify v1.10.0 // indirect
-	github.com/tektoncd/pipeline v1.6.0 // indirect
+	github.com/tektoncd/pipeline v1.6.2 // indirect
 	github.com/titanous/rocacheck v0.0.0-20171023193734-afe73141d399 // indirect
 	github.com/vbatts/tar-split v0.12.1 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
