@@ -166,7 +166,7 @@ def better(found: Any) -> bool:
     for record in found["records"]:
         by[Path(record["levels"]["stack.router.config"]).stem].append(record["metrics"])
     fine = True
-    for name, sign in (("server_prefix_hit_ratio", 1), ("ttft_ms_p50", -1)):
+    for name, sign in (("server_prefix_hit_ratio", 1), ("ttft_ms_mean", -1)):
         a, b = ([each[name] for each in by[config]] for config in ("none", "prefix"))
         error = math.sqrt(statistics.variance(a) / len(a) + statistics.variance(b) / len(b))
         # Equal sizes: at the fewest degrees of freedom that Welch's test can have.
