@@ -19,6 +19,7 @@ from e2e.runs import PATIENCE_S, Field, ground
 from e2e.sites import admin, judged
 from llmatrix.cluster import labels
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM, PIPELINE_RUN, POD
+from llmatrix.engines.tekton.reading import Phase
 from llmatrix.engines.tekton.sites import find_sites
 from llmatrix.stacks.llmd.model import COMPONENT
 from llmatrix.stacks.waiting import until
@@ -72,6 +73,22 @@ def test_a_run_that_is_cancelled_elsewhere_is_not_begun_anew(ground: Field) -> N
     assert find_sites(ground.cluster, ground.home, {}).sites == ()
     assert ground.states() == []
     ground.ends_well(ground.start())  # whoever wants it after all says so
+
+
+def test_what_a_cancelled_submission_measured_is_kept(ground: Field) -> None:
+    ground.document["matrix"]["workload.output_len"] = [4, 5, 6]
+    ground.done("submit", str(ground.file))
+
+    def ended() -> int:
+        return sum(state.phase is Phase.ENDED for _, state in ground.states())
+
+    assert until(lambda: ended() >= 1, PATIENCE_S, every_s=0.3), ground.log()
+    ground.done("cancel", str(ground.file), "--namespace", ground.home)
+    assert ground.records() == []  # nobody has watched
+    cancelled = time.time()
+    ground.ends_well(ground.start())
+    assert "of an earlier run copied from the cluster" in ground.log()
+    assert min(record["ended_at"] for record in ground.records()) < cancelled
 
 
 def test_a_server_is_killed_in_the_midst_of_a_workload(ground: Field) -> None:

@@ -66,12 +66,12 @@ def _run(prepared: Prepared, *, fresh: bool, redo_invalid: bool, keep: bool) -> 
     from llmatrix.engines.protocol import Orders  # noqa: PLC0415
     from llmatrix.engines.registry import engine  # noqa: PLC0415
     from llmatrix.results.folder import open_store  # noqa: PLC0415
-    from llmatrix.results.records import finished, untrusted  # noqa: PLC0415
+    from llmatrix.results.records import untrusted  # noqa: PLC0415
 
     plan, experiment = prepared.plan, prepared.plan.experiment
     preflight(plan, experiment.run.engine)
     store = open_store(experiment.results.store, folder=prepared.loaded.path.parent)
-    done = frozenset() if fresh else frozenset(finished(store, experiment.name))
+    done = frozenset() if fresh else with_earlier(prepared, store)
     if redo_invalid:
         done -= untrusted(store, experiment.name)
     state = run_state(plan, done)
@@ -128,6 +128,26 @@ def _left(prepared: Prepared, state: RunState) -> str:
         f"cluster. Watch it again: {shlex.join(['llmatrix', *sys.argv[1:]])}; look: llmatrix "
         f"status {file}, llmatrix logs {file}; end it: llmatrix cancel {file}"
     )
+
+
+def with_earlier(prepared: Prepared, store: Store) -> frozenset[str]:
+    """Give the trials that have a record, those included that an earlier run left on the cluster.
+
+    Raises:
+        LlmatrixError: the store or the cluster cannot be asked.
+    """
+    from llmatrix.engines.registry import engine  # noqa: PLC0415 - each verb imports what it needs
+    from llmatrix.results.records import finished  # noqa: PLC0415
+
+    plan, experiment = prepared.plan, prepared.plan.experiment
+    done = frozenset(finished(store, experiment.name))
+    if all(trial.id in done for trial in plan):
+        return done
+    brought = engine(experiment.run.engine).bring(plan, store, done)
+    if not brought:
+        return done
+    click.echo(f"{counted(brought, 'record')} of an earlier run copied from the cluster", err=True)
+    return frozenset(finished(store, experiment.name))
 
 
 def write_manifest_of(prepared: Prepared, store: Store) -> None:

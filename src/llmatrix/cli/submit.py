@@ -31,16 +31,15 @@ def command(
 
 def _submit(prepared: Prepared, *, fresh: bool) -> int:
     from llmatrix.cli.preflight import preflight  # noqa: PLC0415 - each verb imports what it needs
-    from llmatrix.cli.run import write_manifest_of  # noqa: PLC0415
+    from llmatrix.cli.run import with_earlier, write_manifest_of  # noqa: PLC0415
     from llmatrix.cluster.api import Cluster  # noqa: PLC0415
     from llmatrix.engines.tekton.engine import aim, start, under_way  # noqa: PLC0415
     from llmatrix.results.folder import open_store  # noqa: PLC0415
-    from llmatrix.results.records import finished  # noqa: PLC0415
 
     plan, experiment = prepared.plan, prepared.plan.experiment
     preflight(plan, "tekton")
     store = open_store(experiment.results.store, folder=prepared.loaded.path.parent)
-    done = frozenset() if fresh else frozenset(finished(store, experiment.name))
+    done = frozenset() if fresh else with_earlier(prepared, store)
     for line in summary(plan):
         click.echo(line, err=True)
     missing = [trial for trial in plan if trial.id not in done]

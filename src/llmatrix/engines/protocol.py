@@ -30,6 +30,15 @@ class Engine(Protocol):
 
     name: ClassVar[str]
 
+    def bring(self, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
+        """Copy to the store the records that an earlier run left where this engine keeps them.
+
+        Those of the trials ``done`` are in the store already. Gives how many were copied.
+
+        Raises:
+            EnvironmentFault: it cannot be told, or they cannot be copied.
+        """
+
     def run(
         self, plan: Plan, store: Store, orders: Orders, *, tell: Watch, stop: threading.Event
     ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -19,7 +20,7 @@ from llmatrix.cluster.kinds import PIPELINE_RUN, TASK_RUN, Object
 from llmatrix.cluster.naming import short_hash
 from llmatrix.cluster.watching import Seen, Wanted, following
 from llmatrix.engines.protocol import Orders
-from llmatrix.engines.tekton import gateways
+from llmatrix.engines.tekton import earlier, gateways
 from llmatrix.engines.tekton.cancel import of_experiment
 from llmatrix.engines.tekton.collect import Collector
 from llmatrix.engines.tekton.compile import compiled
@@ -83,6 +84,10 @@ class TektonEngine:
     """Runs a plan on the cluster that the kubeconfig names."""
 
     name: ClassVar[str] = "tekton"
+
+    def bring(self, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
+        with Cluster.connect() as cluster:
+            return earlier.bring(cluster, plan, store, done)
 
     def run(
         self, plan: Plan, store: Store, orders: Orders, *, tell: Watch, stop: threading.Event

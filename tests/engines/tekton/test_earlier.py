@@ -1,0 +1,84 @@
+"""Records that an earlier run left on its claim are taken, not measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from llmatrix.cluster.api import Cluster
+from llmatrix.cluster.kinds import Kind, Object
+from llmatrix.engines.tekton import earlier
+from llmatrix.results.folder import FolderStore
+from llmatrix.results.records import finished, write_record
+
+CLAIM = "llmatrix-results-compile-test"
+
+
+class Claimed:
+    """A cluster as far as it is asked here."""
+
+    namespace = "bench"
+
+    def __init__(self) -> None:
+        self.claims = {CLAIM}
+        self.runs: list[Object] = []
+
+    def metadata(self, kind: Kind, name: str, namespace: str) -> Object | None:
+        assert (kind.name, namespace) == ("PersistentVolumeClaim", "bench")
+        return {"name": name} if name in self.claims else None
+
+    def find(self, kind: Kind, namespace: str, selection: Any) -> list[Object]:
+        del kind, namespace, selection
+        return self.runs
+
+
+class Opened(FolderStore):
+    """What is on the claim."""
+
+    closed = 0
+
+    def close(self) -> None:
+        Opened.closed += 1
+
+
+@pytest.fixture
+def on_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    store = Opened(tmp_path / "claim")
+    monkeypatch.setattr(earlier, "ClaimStore", lambda *_: store)
+    Opened.closed = 0
+    return store
+
+
+def test_what_the_store_lacks_and_the_claim_has_is_copied(
+    plan_of: Callable[..., Any],
+    record_of: Callable[..., Any],
+    synthetic: Callable[[], Any],
+    on_claim: Opened,
+    tmp_path: Path,
+) -> None:
+    plan = plan_of({"workload.output_len": [4, 5, 6, 7]})
+    one, two, three, _ = (trial.id for trial in plan)
+    store = FolderStore(tmp_path / "results")
+
+    def put(where: FolderStore, trial: str, ended_at: float = 1.0) -> None:
+        change = {"trial": trial, "experiment": "compile-test", "ended_at": ended_at}
+        write_record(where, record_of(synthetic(), 1, {}, 0, **change), {})
+
+    put(store, one)
+    for trial in (one, two, three, "f" * 16):
+        put(on_claim, trial, ended_at=2.0)
+    cluster = Claimed()
+    bring = partial(earlier.bring, cast("Cluster", cluster), plan, store, {one})
+    cluster.runs = [{"metadata": {"name": "r"}, "status": {}}]
+    assert bring() == 0  # a run is under way
+    cluster.runs, cluster.claims = [], set()
+    assert bring() == 0  # no claim, or no longer
+    assert Opened.closed == 0
+    cluster.claims = {CLAIM}
+    assert bring() == 2
+    assert Opened.closed == 1
+    assert finished(store, "compile-test") == {one, two, three}
