@@ -130,8 +130,10 @@ def test_a_tokenizer_and_recorded_traffic_are_measured_by_an_account_with_exact_
         record = json.loads(file.read_bytes())
         found[record["levels"]["workload"]] = record
         rows = pq.read_table(file.with_name("requests.parquet")).to_pylist()
-        assert len(rows) >= 15
-        for row in rows:
+        # The end of a trial cuts off what it sent while the last requests of the window ended.
+        ended = [row for row in rows if row["error"] != "aborted" or row["phase"] != "drain"]
+        assert len(ended) >= 15
+        for row in ended:
             assert row["prompt_tokens"] == row["prompt_tokens_asked"] > 0
             assert row["output_tokens"] == row["output_tokens_asked"]
     assert found.keys() == {"random", *recorded}
