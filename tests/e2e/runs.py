@@ -55,14 +55,15 @@ def nothing_left(cluster: Cluster, home: str, *kept: str) -> None:
         home: the namespace.
         kept: components of which objects outlive a run, until they expire.
     """
-    assert [site.name for site in find_sites(cluster, home, {}).sites] == []
+    sites = [site.name for site in find_sites(cluster, home, {}).sites]
+    assert sites == [], sites
     left = [
         f"{kind.name} {each['metadata']['name']}"
         for kind in _GO
         for each in cluster.find(kind, home, _OURS)
         if each["metadata"]["labels"].get(labels.COMPONENT) not in kept
     ]
-    assert left == []
+    assert left == [], left
 
 
 @dataclass

@@ -162,12 +162,14 @@ class Cluster(Connection):
         *,
         uid: str | None = None,
         grace_s: int | None = None,
+        owned_first: bool = False,
     ) -> bool:
-        """Delete an object, what it owns in the background; tell whether it was there.
+        """Delete an object; tell whether it was there.
 
-        With ``uid``, only if it is still that very object.
+        With ``uid``, only if it is still that very object. What it owns goes after it, or with
+        ``owned_first`` before it, so that once it is gone all of it is.
         """
-        body: Object = {"propagationPolicy": "Background"}
+        body: Object = {"propagationPolicy": "Foreground" if owned_first else "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         if grace_s is not None:

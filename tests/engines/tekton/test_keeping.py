@@ -81,8 +81,17 @@ class Standing:
             found["metadata"]["labels"] |= change["metadata"]["labels"]
         return found
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str) -> bool:
+    def delete(
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str,
+        owned_first: bool = False,
+    ) -> bool:
         assert uid == name
+        assert not (owned_first and kind is NAMESPACE)
         if kind is NAMESPACE:
             self.objects = {key: it for key, it in self.objects.items() if key[1] != name}
         return self.objects.pop((kind, namespace, name), None) is not None

@@ -60,7 +60,10 @@ class Standing:
         found = self.bindings.get(name)
         return None if found is None else found["metadata"]
 
-    def delete(self, kind: Kind, name: str, namespace: str | None, *, uid: str) -> bool:
+    def delete(
+        self, kind: Kind, name: str, namespace: str | None, *, uid: str, owned_first: bool
+    ) -> bool:
+        assert not owned_first
         assert (kind, namespace, uid) == (CLUSTER_ROLE_BINDING, None, f"uid of {name}")
         del self.bindings[name]
         return True

@@ -57,8 +57,9 @@ class Standing:
             raise self.refused[kind]
         return [each for (of, _), each in self.objects.items() if of == kind]
 
-    def delete(self, kind: Kind, name: str, namespace: str, *, uid: str) -> bool:
+    def delete(self, kind: Kind, name: str, namespace: str, *, uid: str, owned_first: bool) -> bool:
         assert (namespace, uid) == (HOME, name)
+        assert owned_first  # its pods are gone when it is
         if kind in self.refused:
             raise self.refused[kind]
         del self.objects[kind, name]

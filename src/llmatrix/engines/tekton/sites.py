@@ -262,8 +262,9 @@ def _site(name: str, pieces: Sequence[tuple[Kind, Object]]) -> StandingSite:
 
 
 def _delete(cluster: Cluster, piece: Piece) -> str:
+    of_site = bool(piece.site) and piece.kind is not NAMESPACE  # its pods hold accelerators
     try:
-        cluster.delete(piece.kind, piece.name, piece.namespace, uid=piece.uid)
+        cluster.delete(piece.kind, piece.name, piece.namespace, uid=piece.uid, owned_first=of_site)
     except ClusterFault as error:
         if error.status == HTTPStatus.CONFLICT and piece.kind is NAMESPACE:  # on its way already
             return ""
