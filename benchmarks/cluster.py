@@ -163,7 +163,12 @@ def thousand(cluster: Cluster, home: str) -> None:
         print(
             f"  run again: {len(records & first.keys())} of those {len(first)} on record, "
             f"{len(first.keys() & more.keys())} of them measured again, "
-            f"{len(records - first.keys())} new, {left(cluster, home)} objects left"
+            f"{len(records - first.keys())} new"
+        )
+        began = time.monotonic()
+        subprocess.run([PROGRAM, "cancel", "thousand", "--namespace", home], check=True)
+        print(
+            f"  cancelled in {time.monotonic() - began:.0f} s, {left(cluster, home)} objects left"
         )
 
 

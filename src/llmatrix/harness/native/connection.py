@@ -73,6 +73,36 @@ class Connection(asyncio.Protocol):
             answer's head did not say so (llama.cpp's server does, after each stream).
     """
 
+    __slots__ = (
+        "_alarm",
+        "_answered",
+        "_answers",
+        "_between_chunks",
+        "_body",
+        "_complete",
+        "_deadline",
+        "_encoding",
+        "_events",
+        "_exchange",
+        "_framed",
+        "_idle_since",
+        "_keep",
+        "_like",
+        "_location",
+        "_loop",
+        "_now",
+        "_owner",
+        "_parser",
+        "_retry_after",
+        "_rings",
+        "_stream",
+        "_timer",
+        "_transport",
+        "_tries",
+        "_type",
+        "dropped",
+    )
+
     def __init__(
         self, owner: Owner, loop: asyncio.AbstractEventLoop, alarm: Alarm, *, stream: bool = True
     ) -> None:

@@ -12,6 +12,7 @@ a read that begins and ends as ``reads_like`` says is one whole chunk.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -113,6 +114,7 @@ class Beginnings(dict[int, bytes]):
         return begins
 
 
+@cache
 def chunk_line(size: int, style: str) -> bytes | None:
     """Give the line of the chunk that, with it and its end, is ``size`` bytes; None if none is."""
     for digits in (1, 2, 3):
