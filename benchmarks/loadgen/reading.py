@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from unittest.mock import patch
 
-from llmatrix.harness.native import connection as connections
 from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
+from llmatrix.harness.native.reads import Reads
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = (
@@ -122,7 +122,7 @@ def main() -> int:
     ):
         answers = [answer(n, args.tokens) for n in range(max(1, args.answers // share))]
         read, whole = measured(loop, answers, between)
-        with patch.object(connections, "reads_like", new=lambda _: None):
+        with patch.object(Reads, "like", new=lambda *_: None):
             parsed_read, parsed_whole = measured(loop, answers, between)
         print(
             f"{name}: a read {read:6.2f} us, parsed {parsed_read:6.2f};"

@@ -16,6 +16,7 @@ from llmatrix.harness.native import connection as connections
 from llmatrix.harness.native.alarm import NEVER, Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
+from llmatrix.harness.native.reads import Reads
 from llmatrix.harness.native.sse import Event
 
 GOOD = (
@@ -324,7 +325,7 @@ def test_a_read_that_is_not_parsed_means_what_it_would_if_it_were(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(connections, "monotonic_ns", count(1).__next__)
             if parsed:
-                patch.setattr(connections, "reads_like", lambda _: None)
+                patch.setattr(Reads, "like", lambda *_: None)
             exchange, owner = receive(loop, reads)
         assert owner.ends == [exchange]
         found.append((everything(exchange), owner.idles, owner.resends))

@@ -11,7 +11,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from llmatrix.harness.native.answer import Exchange
-from llmatrix.harness.native.likeness import LONGEST, Beginnings, likeness, plain
+from llmatrix.harness.native.likeness import Likeness, likeness, plain, template
+from llmatrix.harness.native.reads import LONGEST, Beginnings
 from llmatrix.harness.native.sse import Event
 
 KEYS = st.sampled_from(
@@ -65,6 +66,48 @@ def test_an_event_that_is_like_another_is_a_part_and_nothing_else(
     untouched = {name: getattr(Exchange(0, "window", 0), name) for name in Exchange.__slots__}
     meant = read(b"%b%b%b" % (found.before, text.encode(), found.after))
     assert meant == {**untouched, "stamps": array("q", [7]), "words": [text]}
+
+
+NAMES = st.text(max_size=3) | st.sampled_from(["id", "a", "text", '"', '","x":"', "\\u0061"])
+
+
+@example({"id": "a", "choices": [{"text": "b"}]}, "x", "y")
+@example({"id": "a", "model": "a", "choices": [{"text": "a"}]}, "x", "y")
+@example({"model": "a", "id": "a", "choices": [{"text": "b"}]}, "x", "y")
+@given(document=DOCUMENTS, name=NAMES, text=TEXTS | NAMES)
+def test_an_answer_that_is_like_another_but_for_its_id_has_the_same_likeness(
+    document: dict[str, Any], name: str, text: str
+) -> None:
+    found = likeness(orjson.dumps(document))
+    made = None if found is None else template(found)
+    if made is None:
+        event("it has none")
+        return
+    between = (name.encode("utf-8", "surrogatepass"), made.between, text.encode("utf-8", "replace"))
+    data = b"".join((made.before, *between, made.after))
+    again = made.likeness(data)
+    if again is None:
+        assert not (text and plain(between[0]) and plain(between[2]))
+        return
+    assert data == b"%b%b%b" % (again.before, between[2], again.after)
+    assert again == Likeness(made.before + between[0] + made.between, made.after)
+    untouched = {name: getattr(Exchange(0, "window", 0), name) for name in Exchange.__slots__}
+    meant = {**untouched, "stamps": array("q", [7]), "words": [text]}
+    assert read(data) == meant
+    assert orjson.loads(data)["id"] == name
+
+
+def test_the_id_is_told_from_what_looks_like_it() -> None:
+    for data in (
+        b'{"model":"a","id":"a","choices":[{"text":"b"}]}',
+        b'{"id":"\\u0061","choices":[{"text":"b"}]}',
+        b'{"id":1,"choices":[{"text":"b"}]}',
+        b'{"choices":[{"text":"b"}]}',
+        b'{"choices":[{"text":"b"}],"id":"x"}',
+    ):
+        found = likeness(data)
+        assert found is not None
+        assert template(found) is None
 
 
 @given(st.binary(max_size=6))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from llmatrix.engines.tekton.objects import TINY_MILLICORES
+from llmatrix.engines.tekton.objects import tiny_millicores
 from llmatrix.engines.tekton.settings import Settings
 from llmatrix.plan.step import Step
 from llmatrix.plan.trial import Trial
@@ -43,7 +43,7 @@ def requested(trials: Iterable[Trial], settings: Settings) -> dict[str, str]:
     """
     sites = settings.parallelism if settings.fresh else 1
     accelerators = sites * max(trial.treatment.stack.accelerators for trial in trials)
-    steps = (len(Step) - 1) * TINY_MILLICORES
+    steps = (len(Step) - 1) * tiny_millicores(settings)
     asked = {CPU: f"{sites * (millicores(settings.cpu) + steps)}m"}
     if accelerators:  # a queue that does not cover them need not be asked
         asked[ACCELERATORS] = str(accelerators)

@@ -11,7 +11,8 @@ import httptools
 
 from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange, one_line, text
-from llmatrix.harness.native.likeness import PLAIN, Beginnings, plain, reads_like
+from llmatrix.harness.native.likeness import PLAIN, plain
+from llmatrix.harness.native.reads import Beginnings, Reads
 from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 SERVER_HEADERS: Final = frozenset(
@@ -47,7 +48,7 @@ class Owner(Protocol):
 
 
 _Like = tuple[Beginnings, bytes, Callable[[int], None], list[str] | None]
-"""What ``reads_like`` gave, and what takes the moment of such a read; and its text, if anything."""
+"""What ``Reads.like`` gave, and what takes the moment of such a read; and its text, if anything."""
 
 
 class Connection(asyncio.Protocol):
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
         owner: who lends it out.
         loop: where it runs.
         alarm: rung between two reads if it is due.
+        reads: how reads look that need not be parsed, as all connections to a server know it.
         stream: whether answers are asked for as streams of events; else each is one document.
 
     Attributes:
@@ -93,6 +95,7 @@ class Connection(asyncio.Protocol):
         "_now",
         "_owner",
         "_parser",
+        "_reads",
         "_retry_after",
         "_rings",
         "_stream",
@@ -104,10 +107,17 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, owner: Owner, loop: asyncio.AbstractEventLoop, alarm: Alarm, *, stream: bool = True
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        alarm: Alarm,
+        *,
+        reads: Reads | None = None,
+        stream: bool = True,
     ) -> None:
         self._owner = owner
         self._alarm = alarm
+        self._reads = reads or Reads()
         self._stream = stream
         self._loop = loop
         self._transport: asyncio.Transport | None = None
@@ -219,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._like = None
         elif self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
             self._tries += 1
-            if found := reads_like(data):
+            if found := self._reads.like(data):
                 self._like = *found, exchange.stamps.append, exchange.words
 
     def _malformed(self, why: str) -> None:

@@ -5,26 +5,20 @@ From one token to the next, nothing in an event changes but the text. Once an ev
 and plain text between them, means the same: a part of the answer, and nothing else. It is proved,
 not supposed: the event is read again with another text, and must differ in nothing but that.
 
-A server that sends each event as one chunk (RFC 9112, section 7.1) which comes as one read has the
-chunk's line before it, which tells the length; so how a read begins is known from its length, and
-a read that begins and ends as ``reads_like`` says is one whole chunk.
+From one answer to the next, nothing but the ``id`` changes as well; so ``template`` proves the same
+of both at once.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-LONGEST: Final = 4096
-"""Bytes of a read from which on it is always parsed."""
 PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 """ASCII that stands for itself in a JSON string."""
-_DATA: Final = b"data: "
-_EVENT_END: Final = b"\n\n\r\n"
 _OTHER: Final = "another text"
-_ENDS: Final = len(b"\r\n\r\n")
+_OTHER_ID: Final = "another id"
 
 
 class Likeness(NamedTuple):
@@ -74,6 +68,46 @@ def likeness(data: bytes) -> Likeness | None:
     return Likeness(before, after) if other == document else None
 
 
+class Template(NamedTuple):
+    """The bytes before, between and after the ``id`` and the text of an event's data."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+
+    def likeness(self, data: bytes) -> Likeness | None:
+        """Find what surrounds the text of an event that differs in its id and its text only."""
+        rest = data.removeprefix(self.before)
+        name, between, said = rest.partition(self.between)
+        text = said.removesuffix(self.after)
+        # No quote is in a plain name, so it ends where ``between`` was found.
+        if rest is data or not between or not text or text is said:
+            return None
+        if not (plain(name) and plain(text)):
+            return None
+        return Likeness(data[: len(self.before) + len(name) + len(between)], self.after)
+
+
+def template(like: Likeness) -> Template | None:
+    """Find where the ``id`` stands in events of a likeness; None where it cannot be proved.
+
+    With any plain name there, and any plain text, the data gives that text and does nothing else.
+    """
+    document = orjson.loads(b"%b%b%b" % (like.before, _OTHER.encode(), like.after))
+    name = document.get("id")
+    if not isinstance(name, str):
+        return None
+    before, _, between = like.before.partition(b'"%b"' % name.encode())
+    found = Template(before + b'"', b'"' + between, like.after)
+    parts = (found.before, _OTHER_ID.encode(), found.between, _OTHER.encode(), found.after)
+    try:
+        other = orjson.loads(b"".join(parts))
+    except orjson.JSONDecodeError:
+        return None
+    document["id"] = _OTHER_ID
+    return found if other == document else None
+
+
 def _place(document: Any) -> tuple[dict[str, Any], str] | None:
     """Find the text of a document that gives text and does nothing else: its object, its key."""
     if not isinstance(document, dict) or document.get("error") or document.get("usage"):
@@ -89,52 +123,3 @@ def _place(document: Any) -> tuple[dict[str, Any], str] | None:
     if not (isinstance(holder, dict) and isinstance(holder.get(key), str) and holder[key]):
         return None
     return holder, key
-
-
-class Beginnings(dict[int, bytes]):
-    """How a read begins, by its length, that is one chunk with a certain event in it.
-
-    Args:
-        before: how the event begins.
-        style: ``x`` or ``X``, as the server writes the hexadecimal digits of the chunk's line.
-    """
-
-    __slots__ = ("_before", "_style")
-
-    def __init__(self, before: bytes, style: str) -> None:
-        super().__init__()
-        self._before = before
-        self._style = style
-
-    def __missing__(self, size: int) -> bytes:
-        line = chunk_line(size, self._style) if size < LONGEST else None
-        if line is None:
-            return b" " * (size + 1)  # longer than the read, so none begins with it
-        self[size] = begins = line + self._before
-        return begins
-
-
-@cache
-def chunk_line(size: int, style: str) -> bytes | None:
-    """Give the line of the chunk that, with it and its end, is ``size`` bytes; None if none is."""
-    for digits in (1, 2, 3):
-        length = size - digits - _ENDS
-        if length > 0 and len(f"{length:x}") == digits:
-            return f"{length:{style}}\r\n".encode()
-    return None
-
-
-def reads_like(data: bytes) -> tuple[Beginnings, bytes] | None:
-    """Find how reads begin and end, around their text, that hold an event like the last of a read.
-
-    None where that event has no likeness, or does not end the read.
-    """
-    before, _, event = data.rpartition(b"\n" + _DATA)
-    if not event.endswith(_EVENT_END) or len(event) >= LONGEST:
-        return None
-    found = likeness(event.removesuffix(_EVENT_END))
-    if found is None:
-        return None
-    length = len(_DATA) + len(event) - len(b"\r\n")
-    style = "x" if before.endswith(b"%x\r" % length) else "X"
-    return Beginnings(_DATA + found.before, style), found.after + _EVENT_END

@@ -13,6 +13,7 @@ from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.bodies import Address
 from llmatrix.harness.native.connection import Connection, Owner
+from llmatrix.harness.native.reads import Reads
 
 CONNECT_S: Final = 10.0
 _RAMP: Final = 64
@@ -56,7 +57,9 @@ class Pool:
         self._connect_s = min(CONNECT_S, connect_s)
         self._serve = serve
         self._tls = tls
-        self._connection = partial(Connection, owner, self._loop, alarm, stream=stream)
+        self._connection = partial(
+            Connection, owner, self._loop, alarm, reads=Reads(), stream=stream
+        )
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._waiting: deque[Exchange] = deque()
