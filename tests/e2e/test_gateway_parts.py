@@ -347,7 +347,7 @@ def test_a_real_engine_answers_by_way_of_the_picker(
     namespace: Any, parts: Parts, ask: Callable[..., Any]
 ) -> None:
     llama = extras.add(layout(), "llama").images["llama"]
-    address = ["--host=0.0.0.0", f"--port={stack.PORT}"]
+    address = ["--host", "0.0.0.0", "--port", str(stack.PORT)]  # noqa: S104 - of a pod
     options = ["--alias", MODEL, "--metrics", "--threads", "1", "--ctx-size", "4096"]
     command = [*llama.entrypoint, "--model", engine.MODEL, *address, *options]
     picker = stack.picker(
