@@ -123,14 +123,15 @@ def test_groups_share_exactly_their_prefix_and_are_balanced() -> None:
 
 
 def test_the_stock_changes_no_byte() -> None:
-    stocked, fresh = bodies(ORDERS), bodies(ORDERS)
-    assert stocked.stock(range(20), 60.0) == 20
+    stocked, whole, fresh = bodies(ORDERS), bodies(ORDERS), bodies(ORDERS)
+    assert stocked.stock(range(20), 60.0) == whole.stock_whole(range(20), 60.0) == 20
     for number in range(30):
-        assert stocked.body(number) == fresh.body(number)
+        assert stocked.body(number) == whole.body(number) == fresh.body(number)
 
 
 def test_the_stock_stops_when_its_time_is_up() -> None:
     assert bodies(ORDERS).stock(range(1000), 0.0) <= 1
+    assert bodies(ORDERS).stock_whole(range(1000), 0.0) <= 1
 
 
 def test_chat_carries_the_words_as_one_message() -> None:

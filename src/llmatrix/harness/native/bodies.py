@@ -12,6 +12,7 @@ from llmatrix.harness.native.forms import Envelope, Prompt, Source
 from llmatrix.harness.native.orders import Orders
 
 STOCK_BYTES: Final = 512 * 1024 * 1024
+_WHOLE_BYTES: Final = 64 * 1024 * 1024
 _JOINED_BYTES: Final = 16 * 1024
 """Below this, copying the pieces costs less than handing them to the kernel one by one."""
 
@@ -73,6 +74,7 @@ class Bodies:
             "Content-Length: ",
         ]
         self._head = "\r\n".join(head).encode("latin-1")
+        self._whole: dict[int, Body] = {}
 
     def stock(self, numbers: Iterable[int], seconds: float) -> int:
         """Make requests ahead, as many as ``seconds`` and 512 MiB allow; tell how many."""
@@ -84,8 +86,25 @@ class Bodies:
             made += 1
         return made
 
+    def stock_whole(self, numbers: Iterable[int], seconds: float) -> int:
+        """Make requests ahead to their last byte; tell how many.
+
+        As many as ``seconds`` and 64 MiB allow, because a shared prefix is in each of them. Prompts
+        must not depend on which were made before.
+        """
+        deadline, size = time.monotonic() + seconds, 0
+        for number in numbers:
+            if size > _WHOLE_BYTES or time.monotonic() > deadline:
+                break
+            made = self._whole[number] = self.body(number)
+            size += sum(map(len, made.parts))
+        return len(self._whole)
+
     def body(self, number: int) -> Body:
         """Give a request's bytes in pieces, in order, and what it asks."""
+        return self._whole.pop(number, None) or self._made(number)
+
+    def _made(self, number: int) -> Body:
         prompt = self.source.prompt(number)
         before, after = self._envelope.before, self._envelope.after(prompt.output_tokens)
         length = len(before) + sum(map(len, prompt.pieces)) + len(after)

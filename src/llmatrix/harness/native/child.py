@@ -92,7 +92,7 @@ async def _opened_pool(orders: Orders, load: Load, tls: ssl.SSLContext | None) -
         keep_spare=orders.concurrency is None,
         connect_s=orders.timeout,
         serve=load.serve,
-        alarm=load.alarm,
+        alarm=load.alarm if orders.concurrency is None or orders.turns > 1 else None,
         tls=tls if where.tls else None,
         stream=orders.stream,
     )

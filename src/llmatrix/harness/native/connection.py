@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
     Args:
         owner: who lends it out.
         loop: where it runs.
-        alarm: rung between two reads if it is due.
+        alarm: rung between two reads if it is due; None where nothing falls due by the clock.
         reads: how reads look that need not be parsed, as all connections to a server know it.
         stream: whether answers are asked for as streams of events; else each is one document.
 
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         self,
         owner: Owner,
         loop: asyncio.AbstractEventLoop,
-        alarm: Alarm,
+        alarm: Alarm | None,
         *,
         reads: Reads | None = None,
         stream: bool = True,
@@ -198,8 +198,9 @@ class Connection(asyncio.Protocol):
                     words.append(said.decode())
             else:
                 self._receive(data, now)
-        if now >= self._alarm.due:
-            self._alarm.ring()
+        alarm = self._alarm
+        if alarm is not None and now >= alarm.due:
+            alarm.ring()
 
     def _receive(self, data: bytes, now: int) -> None:
         """Parse a read that came at ``now``."""

@@ -45,7 +45,7 @@ class Pool:
         connect_s: float,
         serve: Callable[[Connection, Exchange], None],
         tls: ssl.SSLContext | None,
-        alarm: Alarm,
+        alarm: Alarm | None,
         stream: bool = True,
     ) -> None:
         self.opened = 0

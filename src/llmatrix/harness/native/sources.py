@@ -51,6 +51,8 @@ class Traffic:
         numbers = (number for number, _ in share(iter(range(_STOCK_CLOSED)), *self._shard))
         if orders.concurrency is None:
             self.bodies.stock(self._expected(), _STOCK_S)
+        elif isinstance(source, Prompts):
+            self.bodies.stock_whole(numbers, _STOCK_CLOSED_S)
         else:
             self.bodies.stock(numbers, _STOCK_CLOSED_S)
 
