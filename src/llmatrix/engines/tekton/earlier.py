@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from llmatrix.cluster.api import Cluster
 from llmatrix.cluster.kinds import PERSISTENT_VOLUME_CLAIM
+from llmatrix.engines.tekton.leaving import leave
 from llmatrix.engines.tekton.settings import resolved
 from llmatrix.engines.tekton.submit import live_runs
 from llmatrix.plan.build import Plan
@@ -19,7 +20,7 @@ def bring(cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str]) ->
     """Copy to the user's store the records of a plan that it lacks and the claim has.
 
     Nothing is copied while PipelineRuns of the experiment are under way: whoever follows them
-    collects what they leave.
+    collects what they leave. Where nothing is missing afterwards, what they left is removed.
 
     Args:
         cluster: the cluster.
@@ -42,10 +43,15 @@ def bring(cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str]) ->
     if live_runs(cluster, home, experiment):
         return 0
     source = ClaimStore(cluster, home, claim.name)
+    wanted = {trial.id for trial in plan}
     try:
-        waiting = finished(source, experiment) & {trial.id for trial in plan} - done
+        there = finished(source, experiment)
+        waiting = there & wanted - done
         for trial in sorted(waiting):
             copy_trial(source, experiment, trial, store)
     finally:
         source.close()
+    if wanted <= waiting | done and there <= waiting | done:
+        # No run follows that would remove what that one left; every record is the user's now.
+        leave(cluster, settings, experiment, lambda _: None)
     return len(waiting)
