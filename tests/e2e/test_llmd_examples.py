@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_inference_scheduling(ground: Field) -> None:
     while process.poll() is None:
         for pod in ground.cluster.find(POD, None, {labels.EXPERIMENT: document["name"]}):
             made[pod["metadata"]["labels"].get(labels.STEP, "")].add(pod["metadata"]["uid"])
+        time.sleep(0.5)  # between two looks; every pod that counts here lives for seconds
     assert process.returncode == 0, ground.log()
     records = ground.records()
     assert len({record["trial"] for record in records}) == 16, ground.log()
