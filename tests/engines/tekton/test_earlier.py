@@ -82,3 +82,31 @@ def test_what_the_store_lacks_and_the_claim_has_is_copied(
     assert bring() == 2
     assert Opened.closed == 1
     assert finished(store, "compile-test") == {one, two, three}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(2, False, True), (1, False, False), (2, True, False)],
+    ids=["nothing is missing", "a trial is missing", "the claim has records of other trials"],
+)
+def test_what_an_earlier_run_left_goes_once_nothing_there_is_needed(
+    plan_of: Callable[..., Any],
+    record_of: Callable[..., Any],
+    synthetic: Callable[[], Any],
+    on_claim: Opened,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[int, bool, bool],
+) -> None:
+    trials, others, goes = case
+    left: list[str] = []
+    monkeypatch.setattr(earlier, "leave", lambda *given: left.append(given[2]))
+    plan = plan_of({"workload.output_len": [4, 5]})
+    there = [trial.id for trial in plan][:trials] + (["f" * 16] if others else [])
+    for trial in there:
+        change = {"trial": trial, "experiment": "compile-test", "ended_at": 1.0}
+        write_record(on_claim, record_of(synthetic(), 1, {}, 0, **change), {})
+    store = FolderStore(tmp_path / "results")
+    assert earlier.bring(cast("Cluster", Claimed()), plan, store, set()) == trials
+    assert left == (["compile-test"] if goes else [])
+    assert Opened.closed == 1
