@@ -31,7 +31,7 @@ e2e: .venv/.ready ## Pass the tests that need a real Kubernetes with Tekton; bri
 	@$(RUN) pytest tests/e2e -m "not long"
 
 e2e-all: .venv/.ready ## The same with the long ones: faults, and a real Gateway, picker and Envoy
-	@$(RUN) python -m tools.devcluster add gateway
+	@$(RUN) python -m tools.devcluster add gateway llm-d
 	@$(RUN) pytest tests/e2e
 
 cluster-up: .venv/.ready ## Bring up a real Kubernetes with Tekton on this machine (Linux, root)

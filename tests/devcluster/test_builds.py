@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.devcluster import builds, families
-from tools.devcluster.families import FAMILIES, GATEWAY, Family
+from tools.devcluster.families import FAMILIES, GATEWAY, PICKERS, Family
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_another_go_or_stamp_is_another_build(family: Family) -> None:
     assert len(found) == 3
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *GATEWAY], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [*FAMILIES, *GATEWAY, *PICKERS], ids=lambda family: family.name)
 def test_each_family_is_pinned(family: Family) -> None:
     assert (family.folder / "go.mod").is_file()
     assert (family.folder / "go.sum").is_file()
@@ -49,7 +49,8 @@ def test_each_family_is_pinned(family: Family) -> None:
 
 def test_versions_that_programs_are_stamped_with_are_those_that_are_required() -> None:
     required = {
-        family.name: (family.folder / "go.mod").read_text() for family in (*FAMILIES, *GATEWAY)
+        family.name: (family.folder / "go.mod").read_text()
+        for family in (*FAMILIES, *GATEWAY, *PICKERS)
     }
     assert f"k8s.io/kubernetes {families.KUBERNETES}" in required["kubernetes"]
     assert f"github.com/tektoncd/pipeline {families.TEKTON}" in required["tekton"]
@@ -58,7 +59,9 @@ def test_versions_that_programs_are_stamped_with_are_those_that_are_required() -
     assert f"helm.sh/helm/v3 {families.HELM}" in required["helm"]
     assert f"gateway-api-inference-extension {families.PICKER}" in required["gaie"]
     assert f"envoyproxy/gateway {families.ENVOY_GATEWAY}" in required["envoygateway"]
+    assert f"llm-d/llm-d-inference-scheduler {families.LLM_D}" in required["llmd"]
 
 
 def test_a_plain_cluster_builds_nothing_of_the_gateway() -> None:
-    assert not {family.name for family in FAMILIES} & {family.name for family in GATEWAY}
+    extra = {family.name for family in (*GATEWAY, *PICKERS)}
+    assert not {family.name for family in FAMILIES} & extra

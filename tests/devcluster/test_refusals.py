@@ -81,7 +81,7 @@ def test_without_a_cluster_verbs_say_so(tmp_path: Path) -> None:
 def test_what_cannot_be_added_is_said_and_nothing_is_started(tmp_path: Path) -> None:
     asked = devcluster(tmp_path / "none", "add", "gatway")
     assert asked.returncode == 2
-    assert "nothing is called 'gatway'; there are gateway and llama" in asked.stderr
+    assert "nothing is called 'gatway'; there are gateway, llama, llm-d" in asked.stderr
     assert not (tmp_path / "none").exists()
     assert devcluster(tmp_path / "none", "add").returncode == 2
     asked = devcluster(tmp_path / "none", "parts")

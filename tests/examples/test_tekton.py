@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmatrix.plan.document import decode
+from llmatrix.plan.document import decode, decode_trials, encode
 
 Place = Any  # the fixture of conftest.py, which is no module that a test may import
 
@@ -112,9 +112,14 @@ def test_an_example_is_rendered_whole(place: Place, file: str) -> None:
     assert said.code == 0, said.err
     runs = sorted((place.folder / "out").glob("pipelinerun-*.yaml"))
     trials = {
-        trial["id"] for each in runs for document in read(each) for trial in _trials(document)
+        trial["id"]: trial
+        for each in runs
+        for document in read(each)
+        for trial in _trials(document)
     }
     assert len(trials) == ALSO[file]
+    # What a pod does first: a document that says every default must be as good as the user's.
+    assert [trial.id for trial in decode_trials(encode([*trials.values()]))] == [*trials]
 
 
 def _trials(value: Any) -> Iterator[dict[str, Any]]:

@@ -126,6 +126,35 @@ def test_the_pickers_flags_name_the_metrics_of_the_engine_and_the_users_win(
     assert router.reads(llama) == ["llamacpp:requests_deferred"]
 
 
+LATE = "apiVersion: llm-d.ai/v1alpha1\nplugins: "
+EXTRACTOR = """
+- type: core-metrics-extractor
+  parameters:
+    defaultEngine: mine
+    engineConfigs: [{name: mine, queuedRequestsSpec: "mine:waiting{a=b}"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        (f"{LATE}[]", ["vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"]),
+        (f"{LATE}{EXTRACTOR}", ["mine:waiting"]),
+    ],
+)
+def test_a_picker_that_knows_metrics_by_its_configuration_gets_no_flags_for_them(
+    text: str, reads: list[str], treatment: Make
+) -> None:
+    """Those of llm-d end at once when they are given any."""
+    layer = stack_of(treatment(router={"config": {"text": text, "name": "r.yaml"}})).router
+    assert not [arg for arg in container(router.objects(layer, OWN))["args"] if "-metric=" in arg]
+    assert router.reads(layer) == reads
+    told = stack_of(treatment(router={**ROUTER, "metrics": "configured"})).router
+    assert not [arg for arg in container(router.objects(told, OWN))["args"] if "-metric=" in arg]
+    vllm = stack_of(treatment(router={"config": layer.config, "metrics": "vllm"})).router
+    assert [arg for arg in container(router.objects(vllm, OWN))["args"] if "-metric=" in arg]
+
+
 def test_a_pool_selects_the_servers_pods_and_names_its_picker(treatment: Make) -> None:
     layer = stack_of(treatment()).router
     for address in (OWN, SHARED):

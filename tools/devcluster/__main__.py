@@ -32,12 +32,12 @@ def up() -> None:
 @devcluster.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def add(names: tuple[str, ...]) -> None:
-    """Bring the cluster up with more: `gateway` (picker, Envoy, Envoy Gateway), `llama`."""
+    """Bring the cluster up with more: `gateway` (picker, Envoy Gateway), `llm-d`, `llama`."""
     from tools.devcluster import extras  # noqa: PLC0415 - each verb imports what it needs
 
     for name in names:
         if name not in extras.NAMES:
-            known = " and ".join(extras.NAMES)
+            known = ", ".join(extras.NAMES)
             raise click.UsageError(f"nothing is called '{name}'; there are {known}")
     extras.add(layout(), *names)
 

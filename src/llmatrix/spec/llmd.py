@@ -93,8 +93,11 @@ class LlmdRouter(Fronted):
     """An EndpointPickerConfig file, or the document itself; needed unless the gateway is none."""
     image: Annotated[str, Field(pattern=IMAGE)] = PICKER
     """Image of the picker."""
-    metrics: Literal["vllm", "llama-cpp"] = "vllm"
-    """Whose metric names it reads the servers' load by; simulated servers have vLLM's."""
+    metrics: Literal["vllm", "llama-cpp", "configured"] | None = None
+    """Whose metric names its flags give it, to read the servers' load by; simulated servers have
+    vLLM's. `configured`: it gets no such flags, for it knows the names by its configuration (GAIE
+    from 1.4 on, llm-d from 0.7 on). None: `configured` where the configuration is of the group
+    `llm-d.ai`, else `vllm`."""
     flags: Annotated[dict[Flag, Plain], IN_ORDER] = {}
     """More flags of the picker, by name: `{refresh-metrics-interval: 20ms}`."""
     plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -241,9 +244,10 @@ class LlmdServer(Brought):
                     "a simulated server is one set of weights in one pod: of parallelism, it has "
                     "tensor_parallel only"
                 )
-            told = self.prefill.model_fields_set if self.prefill else set()
-            if told := told & {"args", "data_parallel"}:
-                raise ValueError(f"a simulated server has no {min(told)}; leave it out of prefill")
+            prefill, plain = self.prefill or LlmdPrefill(), LlmdPrefill()
+            for name in ("args", "data_parallel"):
+                if getattr(prefill, name) != getattr(plain, name):
+                    raise ValueError(f"a simulated server has no {name}; leave it out of prefill")
         return self
 
     @model_validator(mode="after")

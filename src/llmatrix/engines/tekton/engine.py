@@ -358,12 +358,19 @@ def lost(trial: Trial, state: TrialState | None) -> Failure:
             Attempt(
                 step=Step(step.step) if step is not None and step.step in names else Step.NAMESPACE,
                 failure=FailureClass.ENVIRONMENT.value,
-                message=(why(state) if state is not None else "") or "its TaskRun left nothing",
+                message=_words(state) or "its TaskRun left nothing",
                 seconds=_seconds(state),
             )
         ],
         ended_at=time.time(),
     )
+
+
+def _words(state: TrialState | None) -> str:
+    """Say what is known of a TaskRun's end: steps may go on after one that failed."""
+    if state is None:
+        return ""
+    return why(state) or (state.step.detail if state.step is not None else "")
 
 
 def _seconds(state: TrialState | None) -> float:

@@ -104,14 +104,25 @@ def check_versions(trial: Trial) -> None:
         )
 
 
-def run_step(step: Step, work: Path, told_at: Path, stop: threading.Event) -> int:
+def run_step(
+    step: Step, given: Given | None, work: Path, told_at: Path, stop: threading.Event
+) -> int:
     """Do one step, tell its outcome beside ``told_at``, and give the exit code of the process.
+
+    Args:
+        step: which.
+        given: the documents, to the first step.
+        work: the folder that the steps of the trial share.
+        told_at: the file for the outcome; the other results go beside it.
+        stop: set when the process is told to end.
 
     Raises:
         LlmatrixError: it could not be done at all, or the process was told to end.
     """
     outcome, detail, figures = Outcome.FAILED.value, "", dict.fromkeys(RESULTS, "")
     try:
+        if given is not None:
+            take_in(given, work)
         orders = LaneOrders.decoded(_read(work / _ORDERS))
         (trial,) = decode_trials(_read(work / _TRIAL))
         with Cluster.connect() as cluster:

@@ -10,7 +10,7 @@ from llmatrix.spec.experiment import Treatment
 from llmatrix.spec.llmd import PICKER, LlmdStack
 from llmatrix.spec.llmd_model import REPO
 from llmatrix.stacks import simulated_checks
-from llmatrix.stacks.llmd import brought, picker_config
+from llmatrix.stacks.llmd import brought, picker_config, router
 
 
 def section(treatment: Treatment) -> LlmdStack:
@@ -103,8 +103,9 @@ def _check_preset_router(stack: LlmdStack) -> None:
             "stack.router.config: the endpoint picker needs an EndpointPickerConfig; name a file."
         )
     picker_config.check(stack.router.config, stack.router.plugins)
-    if not stack.server.brought and stack.router.metrics != stack.server.preset:
+    engine = router.told(stack.router)
+    if engine != router.CONFIGURED and not stack.server.brought and engine != stack.server.preset:
         raise UserError(
-            f"stack.router.metrics: the picker would read the load by {stack.router.metrics}'s "
-            f"names and see nothing of {stack.server.preset}; set it to {stack.server.preset}."
+            f"stack.router.metrics: the picker would read the load by {engine}'s names and see "
+            f"nothing of {stack.server.preset}; set it to {stack.server.preset}."
         )

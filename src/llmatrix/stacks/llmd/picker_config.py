@@ -41,6 +41,14 @@ _FOR_TESTS: Final = ("header-based-testing-filter", "destination-endpoint-served
 """Types that GAIE registers for its own conformance tests, in every picker."""
 _OPEN: Final = "llm-d.ai/v1alpha1"
 """Configurations of this group have fields and gates that come and go with the image."""
+_EXTRACTORS: Final = frozenset({"core-metrics-extractor", "model-server-protocol-metrics"})
+"""Plugins whose parameters say by what names the servers' load is read, engine by engine."""
+_ENGINE: Final = "vllm"
+_OWN: Final = {
+    "vllm": ("vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"),
+    "sglang": ("sglang:num_queue_reqs", "sglang:token_usage"),
+}
+"""What those pickers look for where nothing says so: requests that wait, and use of the cache."""
 
 
 @dataclass(slots=True)
@@ -124,6 +132,27 @@ def check(config: FileText, more: Collection[str] = ()) -> None:
                 for line, column, message in sorted(reader.problems)
             )
         )
+
+
+def is_late(config: FileText) -> bool:
+    """Tell whether only pickers that know metrics by their configuration read this one."""
+    try:
+        document = yaml.safe_load(config.text)
+    except yaml.YAMLError:
+        return False
+    return isinstance(document, dict) and document.get("apiVersion") == _OPEN
+
+
+def reads(config: FileText) -> tuple[str, ...]:
+    """Give the metrics of servers that a checked configuration's picker goes by; "" is none."""
+    plugins = yaml.safe_load(config.text)["plugins"]
+    given = [each.get("parameters") or {} for each in plugins if each["type"] in _EXTRACTORS]
+    parameters = given[0] if given else {}
+    engine = parameters.get("defaultEngine") or _ENGINE
+    for each in parameters.get("engineConfigs") or ():
+        if each.get("name") == engine:
+            return (each.get("queuedRequestsSpec") or "", each.get("kvUsageSpec") or "")
+    return _OWN.get(engine, ())
 
 
 def splits(config: FileText) -> bool:

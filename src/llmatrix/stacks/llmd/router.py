@@ -9,7 +9,7 @@ from llmatrix.cluster.kinds import ROLE, ROLE_BINDING, SERVICE_ACCOUNT, Object
 from llmatrix.plan.step import Step
 from llmatrix.spec.llmd import LlmdRouter, Plain
 from llmatrix.stacks import kubernetes_parts
-from llmatrix.stacks.llmd import names, pods
+from llmatrix.stacks.llmd import names, picker_config, pods
 from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.site_rights import OF_A_PICKER
 
@@ -33,6 +33,8 @@ METRICS: Final[Mapping[str, Mapping[str, str]]] = {
 """Flags that name the servers' metrics, by the engine whose names they are."""
 _READS: Final = ("total-queued-requests-metric", "kv-cache-usage-percentage-metric")
 """Of those, the ones that scorers go by."""
+CONFIGURED: Final = "configured"
+"""In the place of an engine: no such flags. Pickers from GAIE 1.4 and llm-d 0.7 on refuse them."""
 _FOLDER: Final = "/etc/llmatrix"
 _FILE: Final = "picker.yaml"
 _ASKS: Final = {"cpu": "100m", "memory": "128Mi"}
@@ -56,6 +58,14 @@ def objects(layer: LlmdRouter, address: SiteAddress) -> list[Object]:
     ]
 
 
+def told(layer: LlmdRouter) -> str:
+    """Give whose metric names the picker's flags give it, or that its configuration does."""
+    if layer.metrics is not None:
+        return layer.metrics
+    late = layer.config is not None and picker_config.is_late(layer.config)
+    return CONFIGURED if late else "vllm"
+
+
 def flags(layer: LlmdRouter, pool: str, namespace: str) -> dict[str, Plain]:
     """Give the picker's flags; those of the user win."""
     return {
@@ -66,16 +76,20 @@ def flags(layer: LlmdRouter, pool: str, namespace: str) -> dict[str, Plain]:
         "tracing": False,  # or it looks for a collector
         "zap-encoder": "json",
         "v": 1,
-        **METRICS[layer.metrics],
+        **METRICS.get(told(layer), {}),
         **layer.flags,
     }
 
 
 def reads(layer: LlmdRouter) -> list[str]:
     """Give the names of the servers' metrics that scorers go by."""
-    given = {**METRICS[layer.metrics], **layer.flags}
-    names_ = [str(given[flag]).partition("{")[0] for flag in _READS]
-    return [name for name in names_ if name]
+    engine = told(layer)
+    if engine == CONFIGURED and layer.config is not None:
+        read = [*picker_config.reads(layer.config)]
+    else:
+        given = {**METRICS[engine], **layer.flags}
+        read = [str(given[flag]) for flag in _READS]
+    return [name for each in read if (name := each.partition("{")[0])]
 
 
 def _pod(layer: LlmdRouter, name: str, address: SiteAddress) -> Object:
