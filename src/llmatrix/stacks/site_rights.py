@@ -35,12 +35,12 @@ OF_A_PICKER: Final[list[dict[str, Any]]] = [
         "verbs": ["get", "list", "watch"],
     },
     {
-        "apiGroups": ["inference.networking.x-k8s.io"],
-        "resources": ["inferenceobjectives"],
+        "apiGroups": ["inference.networking.x-k8s.io", "llm-d.ai"],
+        "resources": ["inferenceobjectives", "inferencemodelrewrites"],
         "verbs": ["get", "list", "watch"],
     },
 ]
-"""What an endpoint picker reads in its namespace."""
+"""What an endpoint picker reads in its namespace; one that may not read a kind is never ready."""
 
 TOKEN_KIND: Final = "llm-d-token"  # noqa: S105 - the name of a role
 """Not a kind of stack, but held apart like one: what brings a token to a site's own namespace."""
