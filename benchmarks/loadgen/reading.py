@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from unittest.mock import patch
 
-from llmatrix.harness.native.alarm import Alarm
+from llmatrix.harness.native.alarm import NEVER, Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
 from llmatrix.harness.native.reads import Reads
@@ -96,7 +96,7 @@ def measured(
     middles: list[float] = []
     wholes: list[float] = []
     for reads in answers:
-        connection.send(Exchange(0, "window", 0), [b"POST"], 1000.0)
+        connection.send(Exchange(0, "window", 0), NEVER)
         taken: list[int] = []
         for read in reads:
             between()

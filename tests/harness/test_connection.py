@@ -96,7 +96,7 @@ def receive(
     connection.connection_made(transport)
     exchange = Exchange(0, "window", 0)
     exchange.words = []
-    connection.send(exchange, [b"GET"], 1000.0)
+    connection.send(exchange, NEVER)
     for read in reads:
         if transport.aborted:
             break
@@ -376,7 +376,7 @@ def test_an_event_after_the_answer_belongs_to_none(loop: asyncio.AbstractEventLo
     connection = Connection(owner, loop, Alarm(loop, kernel=False))
     connection.connection_made(transport)
     exchange = Exchange(0, "window", 0)
-    connection.send(exchange, [b"GET"], 1000.0)
+    connection.send(exchange, NEVER)
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     connection.data_received(head + chunked(part(b"a")))
     connection.data_received(chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -412,7 +412,7 @@ def test_what_is_due_is_not_kept_waiting_by_reads(loop: asyncio.AbstractEventLoo
     rung: list[int] = []
     connection = Connection(Owner(), loop, alarm)
     connection.connection_made(Transport())
-    connection.send(Exchange(0, "window", 0), [b"GET"], 1000.0)
+    connection.send(Exchange(0, "window", 0), NEVER)
     alarm.at(2**62, lambda: rung.append(2))
     alarm.at(0, lambda: rung.append(1))
     assert not rung
@@ -461,7 +461,7 @@ def test_each_request_has_its_own_deadline_although_they_share_a_timer(
     for sent, timeout in ((0, 10.0), (6 * 10**9, 10.0), (7 * 10**9, 5.0)):
         clock.pass_until(sent)
         assert len(clock.timers) <= 1
-        connection.send(Exchange(0, "window", 0), [b"GET"], timeout)
+        connection.send(Exchange(0, "window", 0), sent + round(timeout * 1e9))
         assert len(clock.timers) == 1
         if sent < 7 * 10**9:
             clock.pass_until(sent + 10**9)
@@ -483,10 +483,10 @@ def test_a_timer_of_a_request_before_is_set_anew(
     alarm = Alarm(loop, kernel=False)
     connection = Connection(owner, cast("asyncio.AbstractEventLoop", clock), alarm)
     connection.connection_made(Transport())
-    connection.send(Exchange(0, "window", 0), [b"GET"], 10.0)
+    connection.send(Exchange(0, "window", 0), 10**10)
     connection.data_received(answer(GOOD, len(GOOD)))
     clock.pass_until(4 * 10**9)
-    connection.send(Exchange(1, "window", 0), [b"GET"], 10.0)
+    connection.send(Exchange(1, "window", 0), 14 * 10**9)
     clock.pass_until(14 * 10**9 - 1)
     assert len(owner.ends) == 1
     clock.pass_until(14 * 10**9)

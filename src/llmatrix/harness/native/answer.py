@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,7 @@ class Exchange:
         turn: of a conversation, from 0; None where there is none.
         slot: of a closed loop; None in an open one.
         prompt_asked, output_asked: tokens asked for; None where nobody could count them.
+        parts: its bytes, in pieces, until it has ended.
         stamps: arrival of each event with content; of an answer that is not streamed, of its end.
         finished: whether the server said that the answer is complete (``[DONE]``, a finish
             reason, or the final usage).
@@ -46,6 +48,7 @@ class Exchange:
         "number",
         "output_asked",
         "output_tokens",
+        "parts",
         "phase",
         "place",
         "prompt_asked",
@@ -80,6 +83,7 @@ class Exchange:
         self.slot = slot
         self.prompt_asked = asks.prompt_tokens
         self.output_asked = asks.output_tokens
+        self.parts: Sequence[bytes] = ()
         self.words: list[str] | None = None
         self.sent: int | None = None
         self.stamps = array(MOMENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final, Protocol
 
@@ -13,7 +13,7 @@ from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange, one_line, text
 from llmatrix.harness.native.likeness import PLAIN, plain
 from llmatrix.harness.native.reads import Beginnings, Reads
-from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
+from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError, single
 
 SERVER_HEADERS: Final = frozenset(
     {
@@ -25,8 +25,13 @@ SERVER_HEADERS: Final = frozenset(
 MAX_ERROR_BODY: Final = 64 * 1024
 _OK: Final = 200
 _FINAL_STATUS: Final = 200
+_CHUNK_END: Final = b"\r\n"
+_LEAST_NS: Final = 1_000_000
 _RETRY_IDLE_NS: Final = 1_000_000_000
 _DROP_NS: Final = 100_000_000
+_HEX: Final = b"0123456789abcdefABCDEF"
+_DIGITS: Final = 3
+"""Digits of the size of a chunk from beyond which on it is always parsed."""
 _TRIES: Final = 3
 _EVENTS_PER_TRY: Final = 8
 
@@ -60,8 +65,8 @@ class Connection(asyncio.Protocol):
     connection go while the request was on its way. It is sent again, once, on a new connection.
 
     Within a stream, a read that is like one before it (one chunk with one event, in which only the
-    text differs) is stamped and not parsed, neither as HTTP nor as JSON. An answer means the same,
-    whichever way its reads take.
+    text differs) is stamped and not parsed, neither as HTTP nor as JSON; of one that is not, chunks
+    of whole events are not parsed as HTTP. An answer means the same, whichever way its reads take.
 
     Args:
         owner: who lends it out.
@@ -86,6 +91,7 @@ class Connection(asyncio.Protocol):
         "_encoding",
         "_events",
         "_exchange",
+        "_found",
         "_framed",
         "_idle_since",
         "_keep",
@@ -146,6 +152,7 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._between_chunks = False
         self._like: _Like | None = None
+        self._found: _Like | None = None
         self._tries = 0
 
     @property
@@ -157,18 +164,19 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream transport, by contract
         self._idle_since = monotonic_ns()
 
-    def send(self, exchange: Exchange, parts: Sequence[bytes], timeout_s: float) -> None:
-        """Send a request; its end is told to the owner."""
+    def send(self, exchange: Exchange, deadline: int) -> None:
+        """Send a request; its end, at ``deadline`` (monotonic ns) if not before, is told."""
         assert self._transport is not None  # noqa: S101 - the pool gives out open connections
         self._exchange = exchange
         self._answered = self._complete = False
         self._reset()
         # Before the write: the server may have the bytes before the call is back.
         exchange.sent = sent = monotonic_ns()
-        self._transport.writelines(parts)
-        self._deadline = sent + round(timeout_s * 1e9)
-        if self._timer is None or self._deadline < self._rings:
-            self._set_timer(timeout_s)
+        self._transport.writelines(exchange.parts)
+        deadline = max(deadline, sent + _LEAST_NS)
+        self._deadline = deadline
+        if self._timer is None or deadline < self._rings:
+            self._set_timer((deadline - sent) / 1e9)
 
     def _set_timer(self, seconds: float) -> None:
         """Look at the deadline later; a request that ends in time leaves the timer to the next."""
@@ -197,20 +205,53 @@ class Connection(asyncio.Protocol):
                 if words is not None:
                     words.append(said.decode())
             else:
-                self._receive(data, now)
+                self._receive(data, now, self._take_chunks(data, now, like))
         alarm = self._alarm
         if alarm is not None and now >= alarm.due:
             alarm.ring()
 
-    def _receive(self, data: bytes, now: int) -> None:
-        """Parse a read that came at ``now``."""
+    def _take_chunks(self, data: bytes, now: int, like: _Like) -> bytes:
+        """Take the chunks that begin a read and hold an event each; give what is left of it.
+
+        The parser, which is between two chunks, and that of events never hear of them.
+        """
+        (beginnings, end, stamp, words), exchange = like, self._exchange
+        before = beginnings.before
+        around = len(before) + len(end) - len(_CHUNK_END)
+        while exchange is not None and exchange.error is None and not exchange.done:
+            line, _, rest = data.partition(_CHUNK_END)
+            if not line or len(line) > _DIGITS or line.strip(_HEX):
+                break
+            size = int(line, 16)
+            chunk = rest[: size + len(_CHUNK_END)]
+            said = chunk.removeprefix(before).removesuffix(end)
+            if (
+                len(chunk) == size + len(_CHUNK_END)
+                and 0 < len(said) == size - around
+                and plain(said)
+            ):
+                stamp(now)
+                if words is not None:
+                    words.append(said.decode())
+            elif chunk.endswith(_CHUNK_END) and (event := single(chunk[:size])) is not None:
+                exchange.take(event, now)
+            else:
+                break
+            data = rest[size + len(_CHUNK_END) :]
+        return data
+
+    def _receive(self, read: bytes, now: int, data: bytes | None = None) -> None:
+        """Parse a read that came at ``now``, or ``data``, what is left of it."""
+        data = read if data is None else data
         self._now = now
         if self._exchange is None:
             self.close()
             return
         self._answered = True
+        self._found = None
         try:
-            self._parser.feed_data(data)
+            if data:
+                self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._malformed("the server switched to another protocol")
         except httptools.HttpParserError as error:
@@ -220,17 +261,19 @@ class Connection(asyncio.Protocol):
         elif self._exchange.error is not None:
             self._end(keep=False)
         elif self._events is not None:
-            self._compare(data, self._events, self._exchange)
+            self._compare(read, data, self._events, self._exchange)
 
-    def _compare(self, data: bytes, events: EventParser, exchange: Exchange) -> None:
-        """Learn from a read that was parsed how reads look that need not be."""
+    def _compare(self, read: bytes, data: bytes, events: EventParser, exchange: Exchange) -> None:
+        """Learn from a read how reads look that need not be parsed; ``data`` of it was parsed."""
         # The line that begins a chunk is told once it has ended; so nothing of one is here.
-        between_chunks = self._between_chunks and data.endswith(b"\r\n")
+        between_chunks = self._between_chunks and (not data or data.endswith(_CHUNK_END))
         if exchange.done or not (between_chunks and events.between):
             self._like = None
+        elif self._found is not None:
+            self._like = self._found
         elif self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
             self._tries += 1
-            if found := self._reads.like(data):
+            if found := self._reads.like(read):
                 self._like = *found, exchange.stamps.append, exchange.words
 
     def _malformed(self, why: str) -> None:
@@ -302,6 +345,16 @@ class Connection(asyncio.Protocol):
             whole = not self._stream and exchange.status == _OK
             self._body += body[: (MAX_EVENT_BYTES if whole else MAX_ERROR_BODY) - len(self._body)]
             return
+        known = self._reads.known(body) if self._events.between and not exchange.done else None
+        if known is not None:
+            beginnings, said = known
+            self._events.first = False
+            exchange.stamps.append(self._now)
+            if exchange.words is not None:
+                exchange.words.append(said.decode())
+            self._found = beginnings, self._reads.end, exchange.stamps.append, exchange.words
+            return
+        self._found = None
         try:
             for event in self._events.feed(body):
                 if exchange.error is None:
@@ -335,7 +388,7 @@ class Connection(asyncio.Protocol):
             first = text(bytes(self._body)).partition("\n")[0]
             exchange.fail("protocol", f"the answer is no stream of events: {first}")
         else:
-            for event in () if cut else self._events.finish():
+            for event in () if cut or self._events.between else self._events.finish():
                 exchange.take(event, self._now)
             if not exchange.finished:
                 exchange.fail("stream", unfinished)

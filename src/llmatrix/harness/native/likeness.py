@@ -75,17 +75,20 @@ class Template(NamedTuple):
     between: bytes
     after: bytes
 
-    def likeness(self, data: bytes) -> Likeness | None:
-        """Find what surrounds the text of an event that differs in its id and its text only."""
+    def text(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Give what comes before the text, and the text, of data that differs in id and text only.
+
+        None for any other data.
+        """
         rest = data.removeprefix(self.before)
         name, between, said = rest.partition(self.between)
         text = said.removesuffix(self.after)
         # No quote is in a plain name, so it ends where ``between`` was found.
         if rest is data or not between or not text or text is said:
             return None
-        if not (plain(name) and plain(text)):
+        if (name.strip(PLAIN) and not plain(name)) or (text.strip(PLAIN) and not plain(text)):
             return None
-        return Likeness(data[: len(self.before) + len(name) + len(between)], self.after)
+        return data[: len(self.before) + len(name) + len(between)], text
 
 
 def template(like: Likeness) -> Template | None:

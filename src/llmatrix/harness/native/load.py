@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -76,7 +76,8 @@ class Load:
         self._outage_since: int | None = None
         self._outage_count = 0
         self._active: dict[Exchange, Connection | None] = {}
-        self._parts: dict[Exchange, Sequence[bytes]] = {}
+        self._window = orders.window
+        self._timeout_ns = round(orders.timeout * 1e9)
         source = bodies.source
         self._talk = source if isinstance(source, Conversations) else None
 
@@ -156,25 +157,24 @@ class Load:
         self._dispatch(due, session * self._orders.turns, slot)
 
     def _dispatch(self, due: int, number: int, slot: int | None) -> None:
-        phase = phase_at((due - self._zero) / 1e9, self._orders.window)
+        phase = phase_at((due - self._zero) / 1e9, self._window)
         parts, prompt = self._bodies.body(number)
         exchange = Exchange(number, phase, due, place=self._places, slot=slot, asks=prompt)
+        exchange.parts = parts
         if self._orders.history == "received":
             exchange.words = []
         self._places += 1
         self._active[exchange] = None
-        self._parts[exchange] = parts
-        self._open_window += phase == "window"
-        self.in_window += phase == "window"
+        if phase == "window":
+            self._open_window += 1
+            self.in_window += 1
         self._pool.lend(exchange)
 
     def serve(self, connection: Connection, exchange: Exchange) -> None:
         """Send a request on the connection that the pool found for it."""
-        waited = (time.monotonic_ns() - exchange.scheduled) / 1e9
         self._active[exchange] = connection
         self.counts.sent += not exchange.resent
-        left = max(0.001, self._orders.timeout - waited)
-        connection.send(exchange, self._parts[exchange], left)
+        connection.send(exchange, exchange.scheduled + self._timeout_ns)
 
     def again(self, exchange: Exchange) -> None:
         """Send a request anew on another connection."""
@@ -195,17 +195,24 @@ class Load:
         if exchange.end is None:
             exchange.end = time.monotonic_ns()
         self._active.pop(exchange, None)
-        self._parts.pop(exchange, None)
+        exchange.parts = ()
         self._open_window -= exchange.phase == "window"
-        self.counts.done += exchange.error is None
-        self.counts.failed += exchange.error is not None
         self._spool.add(exchange)
-        self._watch_outage(exchange)
-        if self._over.done() or self._goes_on(exchange, exchange.end):
+        if exchange.error is None:
+            self.counts.done += 1
+            self._outage_since, self._outage_count = None, 0
+        else:
+            self.counts.failed += 1
+            self._watch_outage(exchange)
+        if self._over.done() or (self._talk is not None and self._goes_on(exchange, exchange.end)):
             return
-        if exchange.slot is not None:
-            earliest = exchange.scheduled + (_RETRY_NS if exchange.error else 0)
-            self._at(max(exchange.end, earliest), partial(self._begin, exchange.slot))
+        if exchange.slot is None:
+            return
+        if exchange.error is None:
+            self._begin(exchange.slot, exchange.end)
+        else:
+            earliest = max(exchange.end, exchange.scheduled + _RETRY_NS)
+            self._at(earliest, partial(self._begin, exchange.slot))
 
     def _goes_on(self, exchange: Exchange, end: int) -> bool:
         """Schedule the next turn of a session, if there is one."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_EVERY_NS: Final = 10_000_000
+_EVERY_NS: Final = 20_000_000
 _ENOUGH: Final = 100
 _BIN_MS: Final = 0.02
 _BINS: Final = 50_000
@@ -75,7 +75,7 @@ def cores() -> int:
 class Probe:
     """Watches the event loop and the process from the window's start to its end.
 
-    Loop lag is how late a timer of 10 ms runs; timers of the loop count whole milliseconds, so
+    Loop lag is how late a timer of 20 ms runs; timers of the loop count whole milliseconds, so
     values up to 1 ms are its grain. Lags are counted in bins of 0.02 ms up to 1 s.
     """
 

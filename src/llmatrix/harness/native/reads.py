@@ -7,19 +7,16 @@ a read that begins and ends as ``Reads.like`` says is one whole chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from llmatrix.harness.native.likeness import Likeness, Template, likeness, template
+from llmatrix.harness.native.likeness import Template, likeness, template
 
 LONGEST: Final = 4096
 """Bytes of a read from which on it is always parsed."""
 _DATA: Final = b"data: "
 _EVENT_END: Final = b"\n\n\r\n"
 _ENDS: Final = len(b"\r\n\r\n")
-_USUAL: Final = 8
-"""Bytes that most texts of a token are no longer than; how such reads begin is made ahead."""
 
 
 class Beginnings(dict[int, bytes]):
@@ -30,27 +27,18 @@ class Beginnings(dict[int, bytes]):
         style: ``x`` or ``X``, as the server writes the hexadecimal digits of the chunk's line.
     """
 
-    __slots__ = ("_before", "_style")
+    __slots__ = ("_style", "before")
 
     def __init__(self, before: bytes, style: str) -> None:
-        super().__init__()
-        self._before = before
+        self.before = before
         self._style = style
 
     def __missing__(self, size: int) -> bytes:
         line = chunk_line(size, self._style) if size < LONGEST else None
         if line is None:
             return b" " * (size + 1)  # longer than the read, so none begins with it
-        self[size] = begins = line + self._before
+        self[size] = begins = line + self.before
         return begins
-
-    def expect(self, lengths: Iterable[int]) -> None:
-        """Make ahead how reads begin whose chunk has one of these lengths."""
-        for length in lengths:
-            line = f"{length:{self._style}}\r\n".encode()
-            size = len(line) + length + len(b"\r\n")
-            if size < LONGEST:
-                self[size] = line + self._before
 
 
 @cache
@@ -64,13 +52,29 @@ def chunk_line(size: int, style: str) -> bytes | None:
 
 
 class Reads:
-    """How the reads of one server's answers look; what one answer taught serves the others."""
+    """How the reads of one server's answers look; what one answer taught serves the others.
 
-    __slots__ = ("_end", "_template")
+    Attributes:
+        end: how a read ends that holds an event like those that were learnt from.
+    """
+
+    __slots__ = ("_event", "_style", "_template", "end")
 
     def __init__(self) -> None:
         self._template: Template | None = None
-        self._end = b""
+        self._event: Template | None = None
+        self._style = "x"
+        self.end = b""
+
+    def known(self, event: bytes) -> tuple[Beginnings, bytes] | None:
+        """Give how reads begin that hold an event like this one, and the text of this one.
+
+        None where the event is not like one that was learnt from, but for its id and its text.
+        """
+        if self._event is None or (found := self._event.text(event)) is None:
+            return None
+        before, said = found
+        return Beginnings(before, self._style), said
 
     def like(self, data: bytes) -> tuple[Beginnings, bytes] | None:
         """Find how reads begin and end, around their text, that hold an event like a read's last.
@@ -80,21 +84,22 @@ class Reads:
         before, _, event = data.rpartition(b"\n" + _DATA)
         if not event.endswith(_EVENT_END) or len(event) >= LONGEST:
             return None
-        found = self._likeness(event.removesuffix(_EVENT_END))
-        if found is None:
-            return None
         length = len(_DATA) + len(event) - len(b"\r\n")
         style = "x" if before.endswith(b"%x\r" % length) else "X"
-        begins = Beginnings(_DATA + found.before, style)
-        around = len(_DATA) + len(found.before) + len(self._end) - len(b"\r\n")
-        begins.expect(range(around + 1, around + 1 + _USUAL))
-        return begins, self._end
+        found = self._likeness(event.removesuffix(_EVENT_END), style)
+        return None if found is None else (Beginnings(_DATA + found, style), self.end)
 
-    def _likeness(self, data: bytes) -> Likeness | None:
-        if self._template is not None and (found := self._template.likeness(data)):
-            return found
+    def _likeness(self, data: bytes, style: str) -> bytes | None:
+        """Give what comes before the text of an event's data; None where it has no likeness."""
+        if self._template is not None and (known := self._template.text(data)):
+            return known[0]
         found = likeness(data)
-        if found is not None:
-            self._template = template(found)
-            self._end = found.after + _EVENT_END
-        return found
+        if found is None:
+            return None
+        self._template = made = template(found)
+        self._event = None
+        if made is not None:
+            self._event = Template(_DATA + made.before, made.between, made.after + b"\n\n")
+        self._style = style
+        self.end = found.after + _EVENT_END
+        return found.before

@@ -22,10 +22,7 @@ _HEAD: Final = struct.Struct("<4q2iB6ih?3I")
 _BUFFER: Final = 256 * 1024
 _NONE: Final = -1
 _AT_ONCE: Final = 64
-
-
-def _optional(value: int | None) -> int:
-    return _NONE if value is None else value
+_PLACES: Final = {phase: place for place, phase in enumerate(PHASES)}
 
 
 def _given(value: int) -> int | None:
@@ -55,33 +52,34 @@ class Spool:
         self._file.write(b"".join([part for each in self._ended for part in self._parts(each)]))
         self._ended.clear()
 
-    def _parts(self, exchange: Exchange) -> list[bytes]:
-        texts = [(text or "").encode() for text in (exchange.server, exchange.error)]
-        detail = exchange.detail or ""
+    def _parts(self, one: Exchange) -> list[bytes]:
+        server = b"" if one.server is None else one.server.encode()
+        error = b"" if one.error is None else one.error.encode()
+        detail = one.detail or ""
         if detail and self._secret:
             detail = detail.replace(self._secret, "***")
         told = detail.encode()
         head = _HEAD.pack(
-            exchange.number,
-            exchange.scheduled,
-            _optional(exchange.sent),
-            _optional(exchange.end),
-            _optional(exchange.group),
-            _optional(exchange.turn),
-            PHASES.index(exchange.phase),
-            exchange.place,
-            _optional(exchange.prompt_asked),
-            exchange.output_asked,
-            _optional(exchange.prompt_tokens),
-            _optional(exchange.cached_tokens),
-            _optional(exchange.output_tokens),
-            _optional(exchange.status),
-            exchange.finished,
-            len(texts[0]) << 16 | len(texts[1]),
+            one.number,
+            one.scheduled,
+            _NONE if one.sent is None else one.sent,
+            _NONE if one.end is None else one.end,
+            _NONE if one.group is None else one.group,
+            _NONE if one.turn is None else one.turn,
+            _PLACES[one.phase],
+            one.place,
+            _NONE if one.prompt_asked is None else one.prompt_asked,
+            one.output_asked,
+            _NONE if one.prompt_tokens is None else one.prompt_tokens,
+            _NONE if one.cached_tokens is None else one.cached_tokens,
+            _NONE if one.output_tokens is None else one.output_tokens,
+            _NONE if one.status is None else one.status,
+            one.finished,
+            len(server) << 16 | len(error),
             len(told),
-            len(exchange.stamps),
+            len(one.stamps),
         )
-        return [head, *texts, told, exchange.stamps.tobytes()]
+        return [head, server, error, told, one.stamps.tobytes()]
 
     def close(self) -> None:
         """Write what is left."""

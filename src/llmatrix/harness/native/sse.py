@@ -25,14 +25,27 @@ class Event(NamedTuple):
     data: bytes
 
 
+def single(data: bytes) -> Event | None:
+    """Give the event of data that is exactly one event, of one line; else None."""
+    if (
+        data.startswith(b"data: ")
+        and data.endswith(b"\n\n")
+        and data.count(b"\n") == _LF_OF_ONE
+        and b"\r" not in data
+    ):
+        return Event(b"", data[6:-2])
+    return None
+
+
 class EventParser:
     """Turns reads into events.
 
     Attributes:
         between: whether an event has ended and nothing has come of the next one.
+        first: whether nothing has come at all.
     """
 
-    __slots__ = ("_after_cr", "_data", "_first", "_held", "_name", "_partial", "_size", "between")
+    __slots__ = ("_after_cr", "_data", "_held", "_name", "_partial", "_size", "between", "first")
 
     def __init__(self) -> None:
         self._partial: list[bytes] = []
@@ -41,7 +54,7 @@ class EventParser:
         self._held = 0
         self._size = 0
         self._after_cr = False
-        self._first = True
+        self.first = True
         self.between = True
 
     def feed(self, read: bytes) -> list[Event]:
@@ -50,17 +63,10 @@ class EventParser:
         Raises:
             EventTooLargeError: an event has no end within 16 MiB.
         """
-        if (
-            self.between
-            and read.startswith(b"data: ")
-            and read.endswith(b"\n\n")
-            and read.count(b"\n") == _LF_OF_ONE
-            and b"\r" not in read
-            and len(read) <= MAX_EVENT_BYTES
-        ):
-            # Nearly every read of a stream: exactly one event, of one line.
-            self._first = False
-            return [Event(b"", read[6:-2])]
+        if self.between and len(read) <= MAX_EVENT_BYTES and (one := single(read)):
+            # Nearly every read of a stream.
+            self.first = False
+            return [one]
         if self._after_cr and read:
             self._after_cr = False
             read = read.removeprefix(b"\n")
@@ -108,8 +114,8 @@ class EventParser:
             )
 
     def _line(self, line: bytes, events: list[Event]) -> None:
-        if self._first:
-            self._first = False
+        if self.first:
+            self.first = False
             line = line.removeprefix(_BOM)
         if not line:
             if self._data:
