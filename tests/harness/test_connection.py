@@ -89,9 +89,11 @@ def receive(
     *,
     end: bool = True,
     stream: bool = True,
+    taught: Reads | None = None,
 ) -> tuple[Exchange, Owner]:
     owner = Owner()
-    connection = Connection(owner, loop, Alarm(loop, kernel=False), stream=stream)
+    alarm = Alarm(loop, kernel=False)
+    connection = Connection(owner, loop, alarm, stream=stream, reads=taught)
     transport = Transport()
     connection.connection_made(transport)
     exchange = Exchange(0, "window", 0)
@@ -316,24 +318,90 @@ def everything(exchange: Exchange) -> dict[str, object]:
     return {name: getattr(exchange, name) for name in Exchange.__slots__}
 
 
-@given(reads=streams())
-def test_a_read_that_is_not_parsed_means_what_it_would_if_it_were(
-    loop: asyncio.AbstractEventLoop, reads: list[bytes]
-) -> None:
+def chunked(event: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+BEGIN = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def lesson(loop: asyncio.AbstractEventLoop) -> Reads:
+    """Give what a server's answer before has taught."""
+    reads = Reads()
+    receive(loop, [BEGIN + chunked(part(b"a", 7)), chunked(part(b"b", 7))], taught=reads)
+    assert reads.known(part(b"c", 8)) is not None
+    return reads
+
+
+def means_the_same(loop: asyncio.AbstractEventLoop, reads: list[bytes]) -> None:
+    """Fail unless an answer means what it would if it were parsed: the first, and a later one."""
     found = []
-    for parsed in (False, True):
+    for parsed, before in ((True, Reads), (False, Reads), (False, lambda: lesson(loop))):
+        known = before()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(connections, "monotonic_ns", count(1).__next__)
             if parsed:
                 patch.setattr(Reads, "like", lambda *_: None)
-            exchange, owner = receive(loop, reads)
+            exchange, owner = receive(loop, reads, taught=known)
         assert owner.ends == [exchange]
         found.append((everything(exchange), owner.idles, owner.resends))
-    assert found[0] == found[1]
+    assert found[1] == found[0]
+    assert found[2] == found[0]
 
 
-def chunked(event: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(event), event)
+@given(reads=streams())
+def test_a_read_that_is_not_parsed_means_what_it_would_if_it_were(
+    loop: asyncio.AbstractEventLoop, reads: list[bytes]
+) -> None:
+    means_the_same(loop, reads)
+
+
+ODD = [
+    b"",
+    b"\r\n",
+    *(chunked(part(b"x")).replace(b"\r\n", line, 1) for line in (b" \r\n", b";x=1\r\n", b"\n")),
+    *(before + chunked(part(b"x")) for before in (b"0", b"+", b"0x", b"_", b"\r\n", b"fff")),
+    *(chunked(part(b"x"))[:-2] + after for after in (b"", b"\r", b"ab", b"\n\r", b"\r\r\n")),
+    chunked(part(b"x") + part(b"y")),
+    chunked(part(b"x")[:-1]) + chunked(b"\n"),
+    chunked(part(b"x")[:20]) + chunked(part(b"x")[20:]),
+    chunked(part(b"x" * 5000)),
+    chunked(b"\xef\xbb\xbf" + part(b"x")),
+    b"0\r\n\r\n",
+    b"0\r\n\r\nHTTP/1.1 200 OK\r\n",
+]
+
+
+@pytest.mark.parametrize("odd", [*map(chunked, HARMLESS), *map(chunked, HARMFUL), *ODD])
+def test_chunks_that_come_together_mean_what_they_would_if_they_were_parsed(
+    loop: asyncio.AbstractEventLoop, odd: bytes
+) -> None:
+    one, other = chunked(part(b"a")), chunked(part(b" b"))
+    done = chunked(b"data: [DONE]\n\n")
+    for reads in (
+        [one, odd + other],
+        [one, other + odd],
+        [one, odd, other],
+        [one, other + odd + other, other],
+        [one + odd, other],
+        [odd, one, other],
+        [odd + one + other],
+        [one, done + odd],
+        [one, odd + done],
+        [one, other, odd + done + b"0\r\n\r\n"],
+    ):
+        means_the_same(loop, [BEGIN, *reads, done, b"0\r\n\r\n"])
+        means_the_same(loop, [BEGIN + reads[0], *reads[1:], done + b"0\r\n\r\n"])
+        means_the_same(loop, [BEGIN + reads[0], *reads[1:], b"0\r\n\r\n"])
+
+
+def test_an_event_that_the_end_cuts_off_is_still_taken(loop: asyncio.AbstractEventLoop) -> None:
+    usage = b'data: {"choices":[],"usage":{"completion_tokens":1}}'
+    for last in (usage, usage + b"\n", usage + b"\n\n"):
+        reads = [BEGIN + chunked(part(b"a")), chunked(last), b"0\r\n\r\n"]
+        exchange, _ = receive(loop, reads)
+        assert (exchange.error, exchange.output_tokens) == (None, 1)
+        means_the_same(loop, reads)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ NAMES = st.text(max_size=3) | st.sampled_from(["id", "a", "text", '"', '","x":"'
 
 
 @example({"id": "a", "choices": [{"text": "b"}]}, "x", "y")
+@example({"id": "a", "choices": [{"text": "b"}]}, "\\u0061", "y")
 @example({"id": "a", "model": "a", "choices": [{"text": "a"}]}, "x", "y")
 @example({"model": "a", "id": "a", "choices": [{"text": "b"}]}, "x", "y")
 @given(document=DOCUMENTS, name=NAMES, text=TEXTS | NAMES)
@@ -90,6 +91,7 @@ def test_an_answer_that_is_like_another_but_for_its_id_has_the_same_likeness(
         assert not (text and plain(between[0]) and plain(between[2]))
         return
     assert again == (made.before + between[0] + made.between, between[2])
+    assert made.text(b"x" + made.between + between[2] + made.after) is None
     untouched = {name: getattr(Exchange(0, "window", 0), name) for name in Exchange.__slots__}
     meant = {**untouched, "stamps": array("q", [7]), "words": [text]}
     assert read(data) == meant

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmatrix.harness.native.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLargeError
+from llmatrix.harness.native.sse import (
+    MAX_EVENT_BYTES,
+    Event,
+    EventParser,
+    EventTooLargeError,
+    single,
+)
 
 PIECES = st.sampled_from(
     [b"data: a", b"data:b", b"data", b": x", b"event: e", b"id: 1", b"\n", b"\r", b"\r\n", b"\n\n"]
@@ -74,3 +80,12 @@ def test_an_event_just_below_the_limit_is_given_whole_or_in_parts() -> None:
     parts = events(stream, list(range(0, len(stream), 1 << 20)))
     assert [len(event.data) for event in whole] == [MAX_EVENT_BYTES - 100]
     assert parts == whole
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"data: a", b"data: a\n", b"data: a\rdata: b\n\n", b"data: a\n\ndata: b\n\n", b"a\n\n"],
+)
+def test_what_is_not_exactly_one_event_is_not_taken_for_one(data: bytes) -> None:
+    assert single(data) is None
+    assert single(b"data: a\n\n") == Event(b"", b"a")

@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         now = monotonic_ns()
         like = self._like
         if like is None:
-            self._receive(data, now)
+            self._receive(data, now, data)
         else:
             beginnings, end, stamp, words = like
             rest = data.removeprefix(beginnings[len(data)])
@@ -204,45 +204,45 @@ class Connection(asyncio.Protocol):
                 stamp(now)
                 if words is not None:
                     words.append(said.decode())
-            else:
-                self._receive(data, now, self._take_chunks(data, now, like))
+            elif (left := self._take_chunks(data, now, like)) is not None:
+                self._receive(data, now, left)
         alarm = self._alarm
         if alarm is not None and now >= alarm.due:
             alarm.ring()
 
-    def _take_chunks(self, data: bytes, now: int, like: _Like) -> bytes:
+    def _take_chunks(self, data: bytes, now: int, like: _Like) -> bytes | None:
         """Take the chunks that begin a read and hold an event each; give what is left of it.
 
-        The parser, which is between two chunks, and that of events never hear of them.
+        None where all of them were events as expected. The parser, which is between two chunks, and
+        that of events never hear of them.
         """
         (beginnings, end, stamp, words), exchange = like, self._exchange
-        before = beginnings.before
-        around = len(before) + len(end) - len(_CHUNK_END)
         while exchange is not None and exchange.error is None and not exchange.done:
             line, _, rest = data.partition(_CHUNK_END)
             if not line or len(line) > _DIGITS or line.strip(_HEX):
                 break
             size = int(line, 16)
             chunk = rest[: size + len(_CHUNK_END)]
-            said = chunk.removeprefix(before).removesuffix(end)
-            if (
-                len(chunk) == size + len(_CHUNK_END)
-                and 0 < len(said) == size - around
-                and plain(said)
-            ):
+            if len(chunk) != size + len(_CHUNK_END) or not chunk.endswith(_CHUNK_END):
+                break
+            # Before and after a text there are quotes, which no plain text has.
+            said = chunk.removeprefix(beginnings.before).removesuffix(end)
+            if said and (not said.strip(PLAIN) or plain(said)):
                 stamp(now)
                 if words is not None:
                     words.append(said.decode())
-            elif chunk.endswith(_CHUNK_END) and (event := single(chunk[:size])) is not None:
+                data = rest[len(chunk) :]
+                if not data:
+                    return None
+            elif (event := single(chunk[:size])) is not None:
                 exchange.take(event, now)
+                data = rest[len(chunk) :]
             else:
                 break
-            data = rest[size + len(_CHUNK_END) :]
         return data
 
-    def _receive(self, read: bytes, now: int, data: bytes | None = None) -> None:
-        """Parse a read that came at ``now``, or ``data``, what is left of it."""
-        data = read if data is None else data
+    def _receive(self, read: bytes, now: int, data: bytes) -> None:
+        """Parse ``data``, what is left of a read that came at ``now``."""
         self._now = now
         if self._exchange is None:
             self.close()
@@ -354,7 +354,6 @@ class Connection(asyncio.Protocol):
                 exchange.words.append(said.decode())
             self._found = beginnings, self._reads.end, exchange.stamps.append, exchange.words
             return
-        self._found = None
         try:
             for event in self._events.feed(body):
                 if exchange.error is None:
