@@ -362,6 +362,7 @@ ODD = [
     *(chunked(part(b"x")).replace(b"\r\n", line, 1) for line in (b" \r\n", b";x=1\r\n", b"\n")),
     *(before + chunked(part(b"x")) for before in (b"0", b"+", b"0x", b"_", b"\r\n", b"fff")),
     *(chunked(part(b"x"))[:-2] + after for after in (b"", b"\r", b"ab", b"\n\r", b"\r\r\n")),
+    *(b"%x\r\n%b\r\n" % (len(part(b"x")) + more, part(b"x")) for more in (-2, -1, 1, 2, 90)),
     chunked(part(b"x") + part(b"y")),
     chunked(part(b"x")[:-1]) + chunked(b"\n"),
     chunked(part(b"x")[:20]) + chunked(part(b"x")[20:]),
