@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final, Protocol
 
 import httptools
 
+from llmatrix.harness.native import chunks
 from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange, one_line, text
+from llmatrix.harness.native.chunks import CHUNK_END, Like
 from llmatrix.harness.native.likeness import PLAIN, plain
-from llmatrix.harness.native.reads import Beginnings, Reads
-from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError, single
+from llmatrix.harness.native.reads import Reads
+from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 SERVER_HEADERS: Final = frozenset(
     {
@@ -25,13 +26,9 @@ SERVER_HEADERS: Final = frozenset(
 MAX_ERROR_BODY: Final = 64 * 1024
 _OK: Final = 200
 _FINAL_STATUS: Final = 200
-_CHUNK_END: Final = b"\r\n"
 _LEAST_NS: Final = 1_000_000
 _RETRY_IDLE_NS: Final = 1_000_000_000
 _DROP_NS: Final = 100_000_000
-_HEX: Final = b"0123456789abcdefABCDEF"
-_DIGITS: Final = 3
-"""Digits of the size of a chunk from beyond which on it is always parsed."""
 _TRIES: Final = 3
 _EVENTS_PER_TRY: Final = 8
 
@@ -50,10 +47,6 @@ class Owner(Protocol):
 
     def again(self, exchange: Exchange) -> None:
         """Send a request anew that met a connection which the server had let go."""
-
-
-_Like = tuple[Beginnings, bytes, Callable[[int], None], list[str] | None]
-"""What ``Reads.like`` gave, and what takes the moment of such a read; and its text, if anything."""
 
 
 class Connection(asyncio.Protocol):
@@ -151,8 +144,8 @@ class Connection(asyncio.Protocol):
         self._retry_after = b""
         self._framed = False
         self._between_chunks = False
-        self._like: _Like | None = None
-        self._found: _Like | None = None
+        self._like: Like | None = None
+        self._found: Like | None = None
         self._tries = 0
 
     @property
@@ -204,42 +197,11 @@ class Connection(asyncio.Protocol):
                 stamp(now)
                 if words is not None:
                     words.append(said.decode())
-            elif (left := self._take_chunks(data, now, like)) is not None:
+            elif (left := chunks.taken(data, now, like, self._exchange)) is not None:
                 self._receive(data, now, left)
         alarm = self._alarm
         if alarm is not None and now >= alarm.due:
             alarm.ring()
-
-    def _take_chunks(self, data: bytes, now: int, like: _Like) -> bytes | None:
-        """Take the chunks that begin a read and hold an event each; give what is left of it.
-
-        None where all of them were events as expected. The parser, which is between two chunks, and
-        that of events never hear of them.
-        """
-        (beginnings, end, stamp, words), exchange = like, self._exchange
-        while exchange is not None and exchange.error is None and not exchange.done:
-            line, _, rest = data.partition(_CHUNK_END)
-            if not line or len(line) > _DIGITS or line.strip(_HEX):
-                break
-            size = int(line, 16)
-            chunk = rest[: size + len(_CHUNK_END)]
-            if len(chunk) != size + len(_CHUNK_END) or not chunk.endswith(_CHUNK_END):
-                break
-            # Before and after a text there are quotes, which no plain text has.
-            said = chunk.removeprefix(beginnings.before).removesuffix(end)
-            if said and (not said.strip(PLAIN) or plain(said)):
-                stamp(now)
-                if words is not None:
-                    words.append(said.decode())
-                data = rest[len(chunk) :]
-                if not data:
-                    return None
-            elif (event := single(chunk[:size])) is not None:
-                exchange.take(event, now)
-                data = rest[len(chunk) :]
-            else:
-                break
-        return data
 
     def _receive(self, read: bytes, now: int, data: bytes) -> None:
         """Parse ``data``, what is left of a read that came at ``now``."""
@@ -266,7 +228,7 @@ class Connection(asyncio.Protocol):
     def _compare(self, read: bytes, data: bytes, events: EventParser, exchange: Exchange) -> None:
         """Learn from a read how reads look that need not be parsed; ``data`` of it was parsed."""
         # The line that begins a chunk is told once it has ended; so nothing of one is here.
-        between_chunks = self._between_chunks and (not data or data.endswith(_CHUNK_END))
+        between_chunks = self._between_chunks and (not data or data.endswith(CHUNK_END))
         if exchange.done or not (between_chunks and events.between):
             self._like = None
         elif self._found is not None:

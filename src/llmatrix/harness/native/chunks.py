@@ -1,0 +1,57 @@
+"""Chunks of a stream that hold an event each (RFC 9112, section 7.1), taken without parsing HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from llmatrix.harness.native.answer import Exchange
+from llmatrix.harness.native.likeness import PLAIN, plain
+from llmatrix.harness.native.reads import Beginnings
+from llmatrix.harness.native.sse import single
+
+CHUNK_END: Final = b"\r\n"
+_HEX: Final = b"0123456789abcdefABCDEF"
+_DIGITS: Final = 3
+"""Digits of a chunk's size; one of more is left to the parser."""
+
+Like = tuple[Beginnings, bytes, Callable[[int], None], list[str] | None]
+"""How reads begin and end that need not be parsed, what takes their moments, and their texts."""
+
+
+def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes | None:
+    """Take the chunks that begin a read and hold an event each; give what is left of it.
+
+    None where all of them were events as expected. Neither parser ever hears of them: whoever calls
+    has looked that both are between two chunks, and between two events.
+
+    Args:
+        data: the read.
+        now: when it came.
+        like: what is expected.
+        exchange: whose answer it is; None where it belongs to none.
+    """
+    beginnings, end, stamp, words = like
+    while exchange is not None and exchange.error is None and not exchange.done:
+        line, _, rest = data.partition(CHUNK_END)
+        if not line or len(line) > _DIGITS or line.strip(_HEX):
+            break
+        size = int(line, 16)
+        chunk = rest[: size + len(CHUNK_END)]
+        if len(chunk) != size + len(CHUNK_END) or not chunk.endswith(CHUNK_END):
+            break
+        # Before and after a text there are quotes, which no plain text has.
+        said = chunk.removeprefix(beginnings.before).removesuffix(end)
+        if said and (not said.strip(PLAIN) or plain(said)):
+            stamp(now)
+            if words is not None:
+                words.append(said.decode())
+            data = rest[len(chunk) :]
+            if not data:
+                return None
+        elif (event := single(chunk[:size])) is not None:
+            exchange.take(event, now)
+            data = rest[len(chunk) :]
+        else:
+            break
+    return data
