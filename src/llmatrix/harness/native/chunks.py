@@ -1,4 +1,4 @@
-"""Chunks of a stream that hold an event each (RFC 9112, section 7.1), taken without parsing HTTP."""
+"""Chunks that hold an event of a stream each (RFC 9112, section 7.1), taken without a parser."""
 
 from __future__ import annotations
 
