@@ -472,7 +472,8 @@ def test_reads_like_the_one_before_are_not_parsed(
     exchange, _ = receive(loop, [head + chunks[0], *chunks[1:], b"0\r\n\r\n"])
     assert exchange.error is None
     assert exchange.words == [f" w{number}" for number in range(50)]
-    assert parsed == [events[0][6:-2], b"[DONE]"]
+    assert parsed == [events[0][6:-2]]
+    assert exchange.done
 
 
 def test_what_is_due_is_not_kept_waiting_by_reads(loop: asyncio.AbstractEventLoop) -> None:

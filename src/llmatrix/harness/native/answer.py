@@ -16,6 +16,7 @@ DETAIL_CHARS: Final = 300
 MOMENT: Final = "L" if array("L").itemsize == array("q").itemsize else "q"
 """The type code of stamps, 64 bits each; appending to ``L`` takes half the time of ``q``."""
 _DONE: Final = b"[DONE]"
+_MOST: Final = 2**31 - 1
 _NOTHING: Final = Prompt([], None, 0)
 
 
@@ -167,18 +168,18 @@ class Exchange:
         """Take the counts; servers may repeat them in every event, so the last ones stand."""
         if not isinstance(usage, dict):
             return
-        details = usage.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, dict) else None
-        self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
-        self.output_tokens = _count(usage.get("completion_tokens"), self.output_tokens)
-        self.cached_tokens = _count(cached, self.cached_tokens)
-        self.finished = self.finished or final
-
-
-def _count(value: Any, before: int | None) -> int | None:
-    """Take a count of tokens if it is one (it fits the column); else keep what was known."""
-    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-    return value if valid else before
+        # A count of tokens is one that fits the column; of another, what was known stays.
+        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if type(prompt) is int and 0 <= prompt <= _MOST:
+            self.prompt_tokens = prompt
+        if type(output) is int and 0 <= output <= _MOST:
+            self.output_tokens = output
+        if (details := usage.get("prompt_tokens_details")) and isinstance(details, dict):
+            cached = details.get("cached_tokens")
+            if type(cached) is int and 0 <= cached <= _MOST:
+                self.cached_tokens = cached
+        if final:
+            self.finished = True
 
 
 def has_content(choice: dict[str, Any]) -> bool:

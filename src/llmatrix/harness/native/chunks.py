@@ -11,6 +11,7 @@ from llmatrix.harness.native.reads import Beginnings
 from llmatrix.harness.native.sse import single
 
 CHUNK_END: Final = b"\r\n"
+_DONE: Final = b"data: [DONE]\n\n\r\n"
 _HEX: Final = b"0123456789abcdefABCDEF"
 _DIGITS: Final = 3
 """Digits of a chunk's size; one of more is left to the parser."""
@@ -49,6 +50,9 @@ def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes
             data = rest[len(chunk) :]
             if not data:
                 return None
+        elif chunk == _DONE:
+            exchange.finished = exchange.done = True
+            return rest[len(chunk) :]
         elif (event := single(chunk[:size])) is not None:
             exchange.take(event, now)
             data = rest[len(chunk) :]

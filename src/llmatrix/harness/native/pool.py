@@ -88,7 +88,9 @@ class Pool:
 
     def lend(self, exchange: Exchange) -> None:
         """Serve the exchange on an idle connection now, or on the next that there is."""
-        connection = None if exchange.resent else self._take()
+        connection = self._idle.pop() if self._idle and not exchange.resent else None
+        if connection is not None and connection.closed:
+            connection = self._take()
         if connection is not None:
             self._serve(connection, exchange)
         else:
