@@ -282,6 +282,8 @@ HARMFUL = [
     part(b'","text":"'),
     part(b"a").replace(b"null", b'"ab"'),
     part(b"a").replace(b'"id":"c0"', b'"error":1'),
+    b'data: x","finish_reason":null}]}\n\n',
+    b'x","finish_reason":null}]}\n\n',
     b"data: [DONE]\n\n",
     b"event: error\n",
     b"data: {}\n",

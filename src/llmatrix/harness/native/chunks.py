@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
 from typing import Final
 
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.likeness import PLAIN, plain
-from llmatrix.harness.native.reads import Beginnings
+from llmatrix.harness.native.reads import Lines
 from llmatrix.harness.native.sse import single
 
 CHUNK_END: Final = b"\r\n"
@@ -16,8 +16,9 @@ _HEX: Final = b"0123456789abcdefABCDEF"
 _DIGITS: Final = 3
 """Digits of a chunk's size; one of more is left to the parser."""
 
-Like = tuple[Beginnings, bytes, Callable[[int], None], list[str] | None]
-"""How reads begin and end that need not be parsed, what takes their moments, and their texts."""
+Like = tuple[Lines, bytes, bytes, "array[int]", list[str] | None]
+"""What a read is that need not be parsed (the line of its chunk, what comes before and after the
+text of its event), and where its moment goes, and its text."""
 
 
 def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes | None:
@@ -32,7 +33,7 @@ def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes
         like: what is expected.
         exchange: whose answer it is; None where it belongs to none.
     """
-    beginnings, end, stamp, words = like
+    _, before, end, stamps, words = like
     while exchange is not None and exchange.error is None and not exchange.done:
         line, _, rest = data.partition(CHUNK_END)
         if not line or len(line) > _DIGITS or line.strip(_HEX):
@@ -41,10 +42,12 @@ def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes
         chunk = rest[: size + len(CHUNK_END)]
         if len(chunk) != size + len(CHUNK_END) or not chunk.endswith(CHUNK_END):
             break
-        # Before and after a text there are quotes, which no plain text has.
-        said = chunk.removeprefix(beginnings.before).removesuffix(end)
-        if said and (not said.strip(PLAIN) or plain(said)):
-            stamp(now)
+        text = chunk.removeprefix(before)
+        said = text.removesuffix(end)
+        # Where nothing is removed, these are the very same bytes.
+        found = said and said is not text and text is not chunk
+        if found and (not said.strip(PLAIN) or plain(said)):
+            stamps.append(now)
             if words is not None:
                 words.append(said.decode())
             data = rest[len(chunk) :]

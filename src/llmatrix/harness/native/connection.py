@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_alarm",
+        "_alike",
         "_answered",
         "_answers",
         "_between_chunks",
@@ -88,7 +89,6 @@ class Connection(asyncio.Protocol):
         "_framed",
         "_idle_since",
         "_keep",
-        "_like",
         "_location",
         "_loop",
         "_now",
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._retry_after = b""
         self._framed = False
         self._between_chunks = False
-        self._like: Like | None = None
+        self._alike: Like | None = None
         self._found: Like | None = None
         self._tries = 0
 
@@ -180,21 +180,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = monotonic_ns()
-        like = self._like
+        like = self._alike
         if like is None:
             self._receive(data, now, data)
         else:
-            beginnings, end, stamp, words = like
-            rest = data.removeprefix(beginnings[len(data)])
-            said = rest.removesuffix(end)
+            lines, before, end, stamps, words = like
+            event = data.removeprefix(lines[len(data)])
+            text = event.removeprefix(before)
+            said = text.removesuffix(end)
             # Where nothing is removed, these are the very same bytes.
             if (
                 said
-                and said is not rest
-                and rest is not data
+                and said is not text
+                and text is not event
+                and event is not data
                 and (not said.strip(PLAIN) or plain(said))
             ):
-                stamp(now)
+                stamps.append(now)
                 if words is not None:
                     words.append(said.decode())
             elif (left := chunks.taken(data, now, like, self._exchange)) is not None:
@@ -230,13 +232,18 @@ class Connection(asyncio.Protocol):
         # The line that begins a chunk is told once it has ended; so nothing of one is here.
         between_chunks = self._between_chunks and (not data or data.endswith(CHUNK_END))
         if exchange.done or not (between_chunks and events.between):
-            self._like = None
+            self._alike = None
         elif self._found is not None:
-            self._like = self._found
+            self._alike = self._found
         elif self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
             self._tries += 1
-            if found := self._reads.like(read):
-                self._like = *found, exchange.stamps.append, exchange.words
+            if before := self._reads.like(read):
+                self._alike = self._looks(before, exchange)
+
+    def _looks(self, before: bytes, exchange: Exchange) -> Like:
+        """Give what a further event of an answer looks like, by what comes before its text."""
+        reads = self._reads
+        return reads.lines, before, reads.end, exchange.stamps, exchange.words
 
     def _malformed(self, why: str) -> None:
         """Note bytes that are no HTTP; after a whole answer they only cost the connection."""
@@ -309,12 +316,12 @@ class Connection(asyncio.Protocol):
             return
         known = self._reads.known(body) if self._events.between and not exchange.done else None
         if known is not None:
-            beginnings, said = known
+            before, said = known
             self._events.first = False
             exchange.stamps.append(self._now)
             if exchange.words is not None:
                 exchange.words.append(said.decode())
-            self._found = beginnings, self._reads.end, exchange.stamps.append, exchange.words
+            self._found = self._looks(before, exchange)
             return
         try:
             for event in self._events.feed(body):
@@ -417,7 +424,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - every caller has just looked
         self._exchange = None
-        self._like = None
+        self._alike = None
         exchange.end = self._now
         if keep and not self.closed:
             self._idle_since = self._now

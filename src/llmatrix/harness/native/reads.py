@@ -7,7 +7,6 @@ a read that begins and ends as ``Reads.like`` says is one whole chunk.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 from llmatrix.harness.native.likeness import Template, likeness, template
@@ -19,65 +18,55 @@ _EVENT_END: Final = b"\n\n\r\n"
 _ENDS: Final = len(b"\r\n\r\n")
 
 
-class Beginnings(dict[int, bytes]):
-    """How a read begins, by its length, that is one chunk with a certain event in it.
+class Lines(dict[int, bytes]):
+    """The line that begins a read of one chunk, by the read's length.
 
     Args:
-        before: how the event begins.
-        style: ``x`` or ``X``, as the server writes the hexadecimal digits of the chunk's line.
+        style: ``x`` or ``X``, as the server writes hexadecimal digits.
     """
 
-    __slots__ = ("_style", "before")
+    __slots__ = ("_style",)
 
-    def __init__(self, before: bytes, style: str) -> None:
-        self.before = before
+    def __init__(self, style: str) -> None:
         self._style = style
 
     def __missing__(self, size: int) -> bytes:
-        line = chunk_line(size, self._style) if size < LONGEST else None
-        if line is None:
-            return b" " * (size + 1)  # longer than the read, so none begins with it
-        self[size] = begins = line + self.before
-        return begins
+        for digits in (1, 2, 3):
+            length = size - digits - _ENDS
+            if length > 0 and len(f"{length:x}") == digits:
+                self[size] = line = f"{length:{self._style}}\r\n".encode()
+                return line
+        return b" " * (size + 1)  # longer than the read, so none begins with it
 
 
-@cache
-def chunk_line(size: int, style: str) -> bytes | None:
-    """Give the line of the chunk that, with it and its end, is ``size`` bytes; None if none is."""
-    for digits in (1, 2, 3):
-        length = size - digits - _ENDS
-        if length > 0 and len(f"{length:x}") == digits:
-            return f"{length:{style}}\r\n".encode()
-    return None
+_LINES: Final = {style: Lines(style) for style in ("x", "X")}
 
 
 class Reads:
     """How the reads of one server's answers look; what one answer taught serves the others.
 
     Attributes:
-        end: how a read ends that holds an event like those that were learnt from.
+        lines: how a read begins that holds an event like those that were learnt from.
+        end: how it ends.
     """
 
-    __slots__ = ("_event", "_style", "_template", "end")
+    __slots__ = ("_event", "_template", "end", "lines")
 
     def __init__(self) -> None:
         self._template: Template | None = None
         self._event: Template | None = None
-        self._style = "x"
+        self.lines = _LINES["x"]
         self.end = b""
 
-    def known(self, event: bytes) -> tuple[Beginnings, bytes] | None:
-        """Give how reads begin that hold an event like this one, and the text of this one.
+    def known(self, event: bytes) -> tuple[bytes, bytes] | None:
+        """Give what comes before the text of an event, and the text.
 
         None where the event is not like one that was learnt from, but for its id and its text.
         """
-        if self._event is None or (found := self._event.text(event)) is None:
-            return None
-        before, said = found
-        return Beginnings(before, self._style), said
+        return None if self._event is None else self._event.text(event)
 
-    def like(self, data: bytes) -> tuple[Beginnings, bytes] | None:
-        """Find how reads begin and end, around their text, that hold an event like a read's last.
+    def like(self, data: bytes) -> bytes | None:
+        """Learn from the event that ends a read; give what comes before the event's text.
 
         None where that event has no likeness, or does not end the read.
         """
@@ -87,7 +76,7 @@ class Reads:
         length = len(_DATA) + len(event) - len(b"\r\n")
         style = "x" if before.endswith(b"%x\r" % length) else "X"
         found = self._likeness(event.removesuffix(_EVENT_END), style)
-        return None if found is None else (Beginnings(_DATA + found, style), self.end)
+        return None if found is None else _DATA + found
 
     def _likeness(self, data: bytes, style: str) -> bytes | None:
         """Give what comes before the text of an event's data; None where it has no likeness."""
@@ -100,6 +89,6 @@ class Reads:
         self._event = None
         if made is not None:
             self._event = Template(_DATA + made.before, made.between, made.after + b"\n\n")
-        self._style = style
+        self.lines = _LINES[style]
         self.end = found.after + _EVENT_END
         return found.before
