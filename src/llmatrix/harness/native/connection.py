@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final, Protocol
 
@@ -33,20 +34,26 @@ _TRIES: Final = 3
 _EVENTS_PER_TRY: Final = 8
 
 
-class Owner(Protocol):
-    """Whoever lends connections out."""
+class Sender(Protocol):
+    """Whoever sends requests."""
 
-    def ended(self, exchange: Exchange) -> None:
-        """Take an exchange that ended, well or not."""
+    @property
+    def ended(self) -> Callable[[Exchange], None]:
+        """Takes an exchange that ended, well or not."""
+
+    @property
+    def again(self) -> Callable[[Exchange], None]:
+        """Sends a request anew that met a connection which the server had let go."""
+
+
+class Owner(Sender, Protocol):
+    """Whoever lends connections out to it."""
 
     def idle(self, connection: Connection) -> None:
         """Take a connection back that is fit for another request."""
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-
-    def again(self, exchange: Exchange) -> None:
-        """Send a request anew that met a connection which the server had let go."""
 
 
 class Connection(asyncio.Protocol):
@@ -145,7 +152,7 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._between_chunks = False
         self._alike: Like | None = None
-        self._found: Like | None = None
+        self._found: bytes | None = None
         self._tries = 0
 
     @property
@@ -233,17 +240,14 @@ class Connection(asyncio.Protocol):
         between_chunks = self._between_chunks and (not data or data.endswith(CHUNK_END))
         if exchange.done or not (between_chunks and events.between):
             self._alike = None
-        elif self._found is not None:
-            self._alike = self._found
-        elif self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
+            return
+        before = self._found
+        if before is None and self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
             self._tries += 1
-            if before := self._reads.like(read):
-                self._alike = self._looks(before, exchange)
-
-    def _looks(self, before: bytes, exchange: Exchange) -> Like:
-        """Give what a further event of an answer looks like, by what comes before its text."""
-        reads = self._reads
-        return reads.lines, before, reads.end, exchange.stamps, exchange.words
+            before = self._reads.like(read)
+        if before is not None:
+            reads = self._reads
+            self._alike = reads.lines, before, reads.end, exchange.stamps, exchange.words
 
     def _malformed(self, why: str) -> None:
         """Note bytes that are no HTTP; after a whole answer they only cost the connection."""
@@ -314,17 +318,18 @@ class Connection(asyncio.Protocol):
             whole = not self._stream and exchange.status == _OK
             self._body += body[: (MAX_EVENT_BYTES if whole else MAX_ERROR_BODY) - len(self._body)]
             return
-        known = self._reads.known(body) if self._events.between and not exchange.done else None
-        if known is not None:
-            before, said = known
-            self._events.first = False
-            exchange.stamps.append(self._now)
-            if exchange.words is not None:
-                exchange.words.append(said.decode())
-            self._found = self._looks(before, exchange)
-            return
+        events, template = self._events, self._reads.event
+        if template is not None and events.between and not exchange.done:
+            found = template.text(body)
+            if found is not None:
+                self._found, said = found
+                events.first = False
+                exchange.stamps.append(self._now)
+                if exchange.words is not None:
+                    exchange.words.append(said.decode())
+                return
         try:
-            for event in self._events.feed(body):
+            for event in events.feed(body):
                 if exchange.error is None:
                     exchange.take(event, self._now)
         except EventTooLargeError as error:
@@ -336,7 +341,9 @@ class Connection(asyncio.Protocol):
         if self._parser.get_status_code() < _FINAL_STATUS:
             self._reset()
             return
-        self._judge("the stream ended before the answer was complete", cut=False)
+        events, exchange = self._events, self._exchange
+        if events is None or not (events.between and exchange.finished and exchange.status == _OK):
+            self._judge("the stream ended before the answer was complete", cut=False)
         self._complete = True
         self._keep = self._exchange.error is None and self._parser.should_keep_alive()
 
@@ -426,7 +433,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         self._alike = None
         exchange.end = self._now
-        if keep and not self.closed:
+        if keep and self._transport is not None and not self._transport.is_closing():
             self._idle_since = self._now
             self._answers += 1
             self._owner.idle(self)

@@ -182,14 +182,6 @@ class Load:
         self.counts.resent += 1
         self._pool.lend(exchange)
 
-    def idle(self, connection: Connection) -> None:
-        """Take a connection back."""
-        self._pool.give_back(connection)
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a closed connection."""
-        self._pool.lost(connection)
-
     def ended(self, exchange: Exchange) -> None:
         """Count an exchange that ended; its session goes on, or its slot with the next."""
         if exchange.end is None:

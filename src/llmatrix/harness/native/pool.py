@@ -12,7 +12,7 @@ from typing import Final
 from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.bodies import Address
-from llmatrix.harness.native.connection import Connection, Owner
+from llmatrix.harness.native.connection import Connection, Sender
 from llmatrix.harness.native.reads import Reads
 
 CONNECT_S: Final = 10.0
@@ -39,7 +39,7 @@ class Pool:
     def __init__(
         self,
         where: Address,
-        owner: Owner,
+        owner: Sender,
         *,
         keep_spare: bool,
         connect_s: float,
@@ -52,15 +52,16 @@ class Pool:
         self.reuse = True
         self._loop = asyncio.get_running_loop()
         self._where = where
-        self._owner = owner
+        self.ended = owner.ended
+        self.again = owner.again
         self._keep_spare = keep_spare
         self._connect_s = min(CONNECT_S, connect_s)
         self._serve = serve
         self._tls = tls
         self._connection = partial(
-            Connection, owner, self._loop, alarm, reads=Reads(), stream=stream
+            Connection, self, self._loop, alarm, reads=Reads(), stream=stream
         )
-        self._idle: list[Connection] = []
+        self._spare: list[Connection] = []
         self._all: set[Connection] = set()
         self._waiting: deque[Exchange] = deque()
         self._opening: set[asyncio.Task[str | None]] = set()
@@ -88,7 +89,7 @@ class Pool:
 
     def lend(self, exchange: Exchange) -> None:
         """Serve the exchange on an idle connection now, or on the next that there is."""
-        connection = self._idle.pop() if self._idle and not exchange.resent else None
+        connection = self._spare.pop() if self._spare and not exchange.resent else None
         if connection is not None and connection.closed:
             connection = self._take()
         if connection is not None:
@@ -97,13 +98,13 @@ class Pool:
             self._waiting.append(exchange)
             self._start_opening()
         if self._keep_spare:
-            in_use = len(self._all) - len(self._idle)
+            in_use = len(self._all) - len(self._spare)
             wanted = max(1, in_use // 8) if self.reuse else max(2, in_use // 4)
             wanted = min(_MOST_SPARE, wanted)
-            for _ in range(wanted - len(self._idle) - len(self._opening)):
+            for _ in range(wanted - len(self._spare) - len(self._opening)):
                 self._start_opening()
 
-    def give_back(self, connection: Connection) -> None:
+    def idle(self, connection: Connection) -> None:
         """Take a connection whose answer left it fit for another request."""
         self._returned += 1
         if not self.reuse:
@@ -111,13 +112,13 @@ class Pool:
         elif self._waiting and not self._waiting[0].resent:
             self._serve(connection, self._waiting.popleft())
         else:
-            self._idle.append(connection)
+            self._spare.append(connection)
 
     def lost(self, connection: Connection) -> None:
         """Forget a closed connection; learn from one that was dropped after its answer."""
         self._all.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if connection in self._spare:
+            self._spare.remove(connection)
         self._dropped += connection.dropped
         if self._dropped >= _DROPS and 2 * self._dropped > self._returned:
             self.reuse = False
@@ -131,8 +132,8 @@ class Pool:
             connection.close()
 
     def _take(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
+        while self._spare:
+            connection = self._spare.pop()
             if not connection.closed:
                 return connection
         return None
@@ -152,7 +153,7 @@ class Pool:
             return
         exchange = self._waiting.popleft()
         exchange.fail("connect", failure)
-        self._owner.ended(exchange)
+        self.ended(exchange)
 
     async def _open(self) -> str | None:
         """Open one connection; give why it failed, in words, or None."""
@@ -178,5 +179,5 @@ class Pool:
         if self._waiting:
             self._serve(connection, self._waiting.popleft())
         else:
-            self._idle.append(connection)
+            self._spare.append(connection)
         return None

@@ -48,22 +48,16 @@ class Reads:
     Attributes:
         lines: how a read begins that holds an event like those that were learnt from.
         end: how it ends.
+        event: such an event, with any id and any text; None where there is none yet.
     """
 
-    __slots__ = ("_event", "_template", "end", "lines")
+    __slots__ = ("_template", "end", "event", "lines")
 
     def __init__(self) -> None:
         self._template: Template | None = None
-        self._event: Template | None = None
+        self.event: Template | None = None
         self.lines = _LINES["x"]
         self.end = b""
-
-    def known(self, event: bytes) -> tuple[bytes, bytes] | None:
-        """Give what comes before the text of an event, and the text.
-
-        None where the event is not like one that was learnt from, but for its id and its text.
-        """
-        return None if self._event is None else self._event.text(event)
 
     def like(self, data: bytes) -> bytes | None:
         """Learn from the event that ends a read; give what comes before the event's text.
@@ -86,9 +80,9 @@ class Reads:
         if found is None:
             return None
         self._template = made = template(found)
-        self._event = None
+        self.event = None
         if made is not None:
-            self._event = Template(_DATA + made.before, made.between, made.after + b"\n\n")
+            self.event = Template(_DATA + made.before, made.between, made.after + b"\n\n")
         self.lines = _LINES[style]
         self.end = found.after + _EVENT_END
         return found.before
