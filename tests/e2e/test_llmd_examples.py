@@ -102,6 +102,22 @@ def test_prefill_decode(ground: Field) -> None:
     ground.nothing_left()
 
 
+def test_a_picker_that_refuses_the_flags_for_metrics_is_told_with_the_remedy(ground: Field) -> None:
+    document = read("prefill-decode", picker="llm-d-epp")
+    config = EXAMPLES / "llm-d" / document["stack"]["router"]["config"]
+    document["stack"]["router"]["config"] = earlier(config)
+    del document["matrix"], document["run"]
+    document["run"] = ground.document["run"] | {"retries": 0}
+    ground.document = document
+    assert ground.start().wait(300) == 1, ground.log()
+    (failure,) = ground.failures()
+    attempt = failure["attempts"][-1]
+    assert attempt["step"] == "router"
+    assert "cannot be used" in attempt["message"]
+    assert attempt["message"].endswith("set stack.router.metrics: configured.")
+    ground.nothing_left()
+
+
 def earlier(config: Path) -> dict[str, Any]:
     """Give a configuration as llm-d's picker v0.7 reads it.
 

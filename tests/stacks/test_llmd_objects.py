@@ -315,3 +315,9 @@ def test_a_layer_that_is_not_whole_is_refused(
 def test_names_of_metrics_are_read_with_and_without_labels() -> None:
     text = '# HELP a b\na 1\nvllm:x{model="a b"} 2\nc_bucket{le="1"} 3\n\n'
     assert data_plane.names(text) == {"a", "vllm:x", "c_bucket"}
+
+
+def test_a_picker_that_refuses_the_flags_for_metrics_is_advised() -> None:
+    last = 'flag "lora-info-metric" is deprecated and cannot be used; configure metrics via it'
+    assert "stack.router.metrics: configured" in router.advice(f"starting\n{last}")
+    assert router.advice("starting\nit ended") == ""

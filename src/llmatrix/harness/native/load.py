@@ -36,7 +36,7 @@ class Counts:
 
 
 class Load:
-    """One run of a workload over a pool of connections; owner of both ends of every exchange.
+    """One run of a workload over a pool of connections; each exchange begins and ends with it.
 
     What arrives in an open loop, and takes up a slot of a closed one, is a session; it has one
     request, or one after another as turns. Open loop: sessions begin at their scheduled times.

@@ -30,6 +30,7 @@ class Pool:
     occupy servers that give every connection a thread of its own.
 
     Attributes:
+        ended, again: the sender's, for connections to call.
         opened: connections opened so far.
         reuse: false once the server has shown that it closes connections after each answer: from
             then on each request has a connection of its own, and a quarter as many as are in
@@ -39,7 +40,7 @@ class Pool:
     def __init__(
         self,
         where: Address,
-        owner: Sender,
+        sender: Sender,
         *,
         keep_spare: bool,
         connect_s: float,
@@ -52,8 +53,8 @@ class Pool:
         self.reuse = True
         self._loop = asyncio.get_running_loop()
         self._where = where
-        self.ended = owner.ended
-        self.again = owner.again
+        self.ended = sender.ended
+        self.again = sender.again
         self._keep_spare = keep_spare
         self._connect_s = min(CONNECT_S, connect_s)
         self._serve = serve

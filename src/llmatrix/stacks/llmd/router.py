@@ -81,6 +81,13 @@ def flags(layer: LlmdRouter, pool: str, namespace: str) -> dict[str, Plain]:
     }
 
 
+def advice(log: str) -> str:
+    """Say what helps against what a picker that ended has logged last; "" where nobody knows."""
+    if "is deprecated and cannot be used; configure metrics" in log:
+        return "It knows metrics by its configuration: set stack.router.metrics: configured."
+    return ""
+
+
 def reads(layer: LlmdRouter) -> list[str]:
     """Give the names of the servers' metrics that scorers go by."""
     engine = told(layer)

@@ -31,6 +31,7 @@ from llmatrix.stacks.llmd import (
     model,
     names,
     roles,
+    router,
 )
 from llmatrix.stacks.llmd.checks import section
 from llmatrix.stacks.llmd.memory import Memory, Met, why_anew
@@ -205,7 +206,12 @@ def _apply(step: Step, trial: Trial, site: KubernetesSite, stop: threading.Event
     made = layers.objects(step, trial.treatment, site.address, layers.on(site))
     count = layers.pods(stack, step, made)
     timeout_s = stack.server.startup if step is Step.SERVER else _STARTUP_S
-    kubernetes_pods.bring_up(site, step, made, count, timeout_s, stop)
+    try:
+        kubernetes_pods.bring_up(site, step, made, count, timeout_s, stop)
+    except StepFailure as failure:
+        if step is Step.ROUTER and (advice := router.advice(failure.log)):
+            raise StepFailure(f"{failure} {advice}", failure.failure, log=failure.log) from None
+        raise
     if step is not Step.GATEWAY and site.state().standing(Step.SERVER):
         _await_together(step, trial, site, stop)
 
