@@ -140,6 +140,11 @@ EXTRACTOR = """
     [
         (f"{LATE}[]", ["vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"]),
         (f"{LATE}{EXTRACTOR}", ["mine:waiting"]),
+        (f"{LATE}{EXTRACTOR.replace('name: mine', 'name: other')}", []),
+        (
+            f"{LATE}[{{type: core-metrics-extractor, parameters: {{engineConfigs: [1]}}}}]",
+            ["vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"],
+        ),
     ],
 )
 def test_a_picker_that_knows_metrics_by_its_configuration_gets_no_flags_for_them(

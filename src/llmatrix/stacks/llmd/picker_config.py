@@ -144,15 +144,20 @@ def is_late(config: FileText) -> bool:
 
 
 def reads(config: FileText) -> tuple[str, ...]:
-    """Give the metrics of servers that a checked configuration's picker goes by; "" is none."""
+    """Give the metrics of servers that a checked configuration's picker goes by; "" is none.
+
+    Parameters that are not as the plugin wants them are the picker's to refuse.
+    """
     plugins = yaml.safe_load(config.text)["plugins"]
-    given = [each.get("parameters") or {} for each in plugins if each["type"] in _EXTRACTORS]
-    parameters = given[0] if given else {}
-    engine = parameters.get("defaultEngine") or _ENGINE
-    for each in parameters.get("engineConfigs") or ():
-        if each.get("name") == engine:
-            return (each.get("queuedRequestsSpec") or "", each.get("kvUsageSpec") or "")
-    return _OWN.get(engine, ())
+    given = [each.get("parameters") for each in plugins if each["type"] in _EXTRACTORS]
+    parameters = given[0] if given and isinstance(given[0], dict) else {}
+    engine, engines = parameters.get("defaultEngine") or _ENGINE, parameters.get("engineConfigs")
+    for each in engines if isinstance(engines, list) else ():
+        if isinstance(each, dict) and each.get("name") == engine:
+            return tuple(
+                str(each.get(name) or "") for name in ("queuedRequestsSpec", "kvUsageSpec")
+            )
+    return _OWN.get(str(engine), ())
 
 
 def splits(config: FileText) -> bool:

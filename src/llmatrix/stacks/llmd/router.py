@@ -91,8 +91,8 @@ def advice(log: str) -> str:
 def reads(layer: LlmdRouter) -> list[str]:
     """Give the names of the servers' metrics that scorers go by."""
     engine = told(layer)
-    if engine == CONFIGURED and layer.config is not None:
-        read = [*picker_config.reads(layer.config)]
+    if engine == CONFIGURED:
+        read = [*picker_config.reads(layer.config)] if layer.config is not None else []
     else:
         given = {**METRICS[engine], **layer.flags}
         read = [str(given[flag]) for flag in _READS]
