@@ -90,9 +90,7 @@ class Pool:
 
     def lend(self, exchange: Exchange) -> None:
         """Serve the exchange on an idle connection now, or on the next that there is."""
-        connection = self._spare.pop() if self._spare and not exchange.resent else None
-        if connection is not None and connection.closed:
-            connection = self._take()
+        connection = None if exchange.resent else self._take()
         if connection is not None:
             self._serve(connection, exchange)
         else:
