@@ -10,29 +10,16 @@ from typing import Any
 
 import pytest
 
+from llmatrix.engines.tekton.compile import compiled
 from llmatrix.engines.tekton.engine import lost
 from llmatrix.engines.tekton.pod import Given, run_step
 from llmatrix.engines.tekton.reading import read_trial
+from llmatrix.engines.tekton.settings import Settings
 from llmatrix.errors import UserError
 from llmatrix.plan.build import Plan
-from llmatrix.plan.document import decode, encode, encode_trials
+from llmatrix.plan.document import decode, encode
 from llmatrix.plan.step import Step
-from llmatrix.stacks.site_address import SiteAddress
-from llmatrix.steps.lane_orders import LaneOrders
 from llmatrix.steps.told import DETAIL, OUTCOME
-
-ADDRESS = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
 
 
 def ended(step: str, exit_code: int, **results: str) -> dict[str, Any]:
@@ -44,12 +31,16 @@ def ended(step: str, exit_code: int, **results: str) -> dict[str, Any]:
     }
 
 
-def test_a_trial_that_cannot_be_read_is_told(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
-    plan, orders = plan_of(), LaneOrders(ADDRESS, "/store", retries=0)
-    (document,) = decode(encode_trials([plan.trial(0)]))
+def test_a_trial_that_cannot_be_read_is_told(
+    plan_of: Callable[..., Plan], settings_of: Callable[..., Settings], tmp_path: Path
+) -> None:
+    plan = plan_of()
+    ((run,),) = compiled(plan, settings_of(plan), now=1_800_000_000.0).pipelineruns
+    (task,), (orders,) = run["spec"]["pipelineSpec"]["tasks"], run["spec"]["params"]
+    (document,) = decode(next(each["value"] for each in task["params"] if each["name"] == "trial"))
     document = copy.deepcopy(document)
     document["treatment"]["workload"]["from_tomorrow"] = 1
-    given = Given(encode([document]), orders.encoded(), {})
+    given = Given(encode([document]), orders["value"], {})
     told = tmp_path / "told/outcome"
     with pytest.raises(UserError):
         run_step(Step.NAMESPACE, given, tmp_path / "work", told, threading.Event())
