@@ -1,4 +1,4 @@
-"""The examples of the llm-d stack on a real cluster, with simulated servers; lengths, loads and time are cut."""
+"""The examples of the llm-d stack on a real cluster, simulated; lengths, loads and time are cut."""
 
 from __future__ import annotations
 
