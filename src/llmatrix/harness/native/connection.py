@@ -433,7 +433,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         self._alike = None
         exchange.end = self._now
-        if keep and self._transport is not None and not self._transport.is_closing():
+        if keep and not self.closed:
             self._idle_since = self._now
             self._answers += 1
             self._owner.idle(self)
