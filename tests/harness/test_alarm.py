@@ -35,7 +35,8 @@ def test_callbacks_come_in_order_and_never_early(
 
         for after_ms in (30.0, 10.3, 20.0, 10.25, 0.0):
             bell.at(begin + round(after_ms * 1e6), partial(ring, after_ms))
-        await asyncio.wait_for(done.wait(), 30)
+        async with asyncio.timeout(30):
+            await done.wait()
         bell.close()
         assert [after for after, _ in rung] == [0.0, 10.25, 10.3, 20.0, 30.0, 30.5, 40.0]
         assert all(at >= after * 1e6 for after, at in rung if after != 30.5)

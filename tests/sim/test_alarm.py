@@ -35,7 +35,8 @@ def test_calls_come_in_the_order_of_their_times_and_never_early(
 
         for number, delay in ((4, 0.06), (1, 0.01), (3, 0.04), (0, -1.0)):
             alarms.at(start + delay, lambda n=number, d=start + delay: note(n, d))  # type: ignore[misc]
-        await asyncio.wait_for(done.wait(), 10)
+        async with asyncio.timeout(10):
+            await done.wait()
         alarms.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

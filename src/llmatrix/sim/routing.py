@@ -55,7 +55,8 @@ async def route(
         while not stop.is_set():
             seen = follow_file(router, servers_file, seen)
             try:
-                await asyncio.wait_for(stop.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await stop.wait()
             except TimeoutError:
                 continue
     finally:

@@ -157,16 +157,14 @@ class Pool:
     async def _open(self) -> str | None:
         """Open one connection; give why it failed, in words, or None."""
         try:
-            _, connection = await asyncio.wait_for(
-                self._loop.create_connection(
+            async with asyncio.timeout(self._connect_s):
+                _, connection = await self._loop.create_connection(
                     self._connection,
                     self._where.host,
                     self._where.port,
                     ssl=self._tls,
                     server_hostname=self._where.host if self._tls else None,
-                ),
-                self._connect_s,
-            )
+                )
         except ssl.SSLCertVerificationError:
             raise
         except TimeoutError:

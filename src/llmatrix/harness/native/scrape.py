@@ -86,7 +86,8 @@ class Scraper:
         while True:
             began = time.monotonic()
             try:
-                text = await asyncio.wait_for(self._fetch(url), _TIMEOUT_S)
+                async with asyncio.timeout(_TIMEOUT_S):
+                    text = await self._fetch(url)
                 self._keep(server.encode(), text)
             except (OSError, ValueError, TimeoutError, httptools.HttpParserError) as error:
                 self.failures[url] = str(error) or "no answer in time"
