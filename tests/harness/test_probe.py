@@ -39,6 +39,26 @@ def test_a_loop_that_is_held_up_is_seen() -> None:
     assert (figures["rss_bytes"] or 0) > 1_000_000
 
 
+@pytest.mark.parametrize("over", [True, False])
+def test_a_run_that_ends_with_the_window_has_all_figures(*, over: bool) -> None:
+    """The last look need not wait for the timer, which rings up to 50 ms after the window."""
+
+    async def closed() -> Probe:
+        opened = iter([3, 5])
+        probe = Probe(lambda: next(opened))
+        now = time.monotonic_ns()
+        probe.watch(now, now + (30_000_000 if over else 60_000_000_000))
+        await asyncio.sleep(0.001)
+        time.sleep(0.03)  # noqa: ASYNC251 - the timer must not ring first
+        probe.close()
+        probe.close()
+        return probe
+
+    figures = asyncio.run(closed()).figures()
+    assert figures["connections_opened"] == (2 if over else None)
+    assert ("cpu" in figures) == over
+
+
 def test_a_percentile_of_lags_is_the_upper_edge_of_its_bin() -> None:
     async def lags() -> Probe:
         return Probe(lambda: 0)

@@ -70,6 +70,7 @@ async def measure(
     scraper.start()
     talk = asyncio.gather(_tell_answered(load, reins), _end_when_told(load, reins))
     await load.run(pool, zero, _Reporter(orders, load, reins))
+    probe.close()
     talk.cancel()
     await scraper.stop()
     pool.close()

@@ -6,8 +6,8 @@ from array import array
 from typing import Final
 
 from llmatrix.harness.native.answer import Exchange
-from llmatrix.harness.native.likeness import PLAIN, plain
-from llmatrix.harness.native.reads import Lines
+from llmatrix.harness.native.likeness import plain_up_to
+from llmatrix.harness.native.reads import Beginnings
 from llmatrix.harness.native.sse import single
 
 CHUNK_END: Final = b"\r\n"
@@ -16,9 +16,9 @@ _HEX: Final = b"0123456789abcdefABCDEF"
 _DIGITS: Final = 3
 """Digits of a chunk's size; one of more is left to the parser."""
 
-Like = tuple[Lines, bytes, bytes, "array[int]", list[str] | None]
-"""What a read is that need not be parsed (the line of its chunk, what comes before and after the
-text of its event), and where its moment goes, and its text."""
+Like = tuple[Beginnings, bytes, bytes, "array[int]", list[str] | None]
+"""What a read is that need not be parsed (how it begins; what comes before and after the text of
+its event), and where its moment goes, and its text."""
 
 
 def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes | None:
@@ -43,13 +43,11 @@ def taken(data: bytes, now: int, like: Like, exchange: Exchange | None) -> bytes
         if len(chunk) != size + len(CHUNK_END) or not chunk.endswith(CHUNK_END):
             break
         text = chunk.removeprefix(before)
-        said = text.removesuffix(end)
         # Where nothing is removed, these are the very same bytes.
-        found = said and said is not text and text is not chunk
-        if found and (not said.strip(PLAIN) or plain(said)):
+        if text is not chunk and plain_up_to(text, end):
             stamps.append(now)
             if words is not None:
-                words.append(said.decode())
+                words.append(text.removesuffix(end).decode())
             data = rest[len(chunk) :]
             if not data:
                 return None

@@ -13,8 +13,8 @@ from llmatrix.harness.native import chunks
 from llmatrix.harness.native.alarm import Alarm
 from llmatrix.harness.native.answer import Exchange, one_line, text
 from llmatrix.harness.native.chunks import CHUNK_END, Like
-from llmatrix.harness.native.likeness import PLAIN, plain
-from llmatrix.harness.native.reads import Reads
+from llmatrix.harness.native.likeness import PLAIN, plain_up_to
+from llmatrix.harness.native.reads import Beginnings, Reads
 from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 SERVER_HEADERS: Final = frozenset(
@@ -191,21 +191,14 @@ class Connection(asyncio.Protocol):
         if like is None:
             self._receive(data, now, data)
         else:
-            lines, before, end, stamps, words = like
-            event = data.removeprefix(lines[len(data)])
-            text = event.removeprefix(before)
-            said = text.removesuffix(end)
-            # Where nothing is removed, these are the very same bytes.
-            if (
-                said
-                and said is not text
-                and text is not event
-                and event is not data
-                and (not said.strip(PLAIN) or plain(said))
-            ):
+            begins, _, end, stamps, words = like
+            text = data.removeprefix(begins[len(data)])
+            rest = text.lstrip(PLAIN)
+            # Where nothing is removed, these are the very same bytes; ``end`` begins with a quote.
+            if text is not data and (rest is not text if rest == end else plain_up_to(text, end)):
                 stamps.append(now)
                 if words is not None:
-                    words.append(said.decode())
+                    words.append(text.removesuffix(end).decode())
             elif (left := chunks.taken(data, now, like, self._exchange)) is not None:
                 self._receive(data, now, left)
         alarm = self._alarm
@@ -246,8 +239,8 @@ class Connection(asyncio.Protocol):
             self._tries += 1
             before = self._reads.like(read)
         if before is not None:
-            reads = self._reads
-            self._alike = reads.lines, before, reads.end, exchange.stamps, exchange.words
+            begins, end = Beginnings(self._reads.lines, before), self._reads.end
+            self._alike = begins, before, end, exchange.stamps, exchange.words
 
     def _malformed(self, why: str) -> None:
         """Note bytes that are no HTTP; after a whole answer they only cost the connection."""

@@ -39,6 +39,12 @@ def plain(text: bytes) -> bool:
     return decoded.isprintable() and '"' not in decoded and "\\" not in decoded
 
 
+def plain_up_to(text: bytes, end: bytes) -> bool:
+    """Tell whether bytes are plain text, and some, up to an end that they have."""
+    said = text.removesuffix(end)
+    return said is not text and bool(said) and plain(said)
+
+
 def likeness(data: bytes) -> Likeness | None:
     """Find what surrounds the text of an event's data; None where it does more than give text.
 

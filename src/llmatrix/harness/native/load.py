@@ -23,6 +23,7 @@ OUTAGE_S: Final = 5.0
 _OUTAGE_REQUESTS: Final = 3
 _RETRY_NS: Final = 100_000_000
 _BEAT_S: Final = 0.05
+_TICK_S: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Load:
 
         ``zero`` (monotonic ns) is the moment of the first request. Afterwards every request has
         ended and is in the spool, and ``outage`` says why the run ended early, if it did. ``tick``
-        is called about 20 times a second.
+        is called a few times a second.
         """
         self._pool = pool
         self._zero = zero
@@ -108,9 +109,10 @@ class Load:
             self._give_up(exchange)
 
     def _beat(self, tick: Callable[[], None]) -> None:
-        """Look 20 times a second whether the run is over."""
+        """Look whether the run is over, 20 times a second; less often while it cannot be."""
         if not self._over.done():
-            self._loop.call_later(_BEAT_S, self._beat, tick)
+            left = self._window[1] - self.offset()
+            self._loop.call_later(max(_BEAT_S, min(_TICK_S, left)), self._beat, tick)
             self._judge_end()
             tick()
 

@@ -148,6 +148,11 @@ class Probe:
         self._beats += 1
         if now < self._end:
             self._loop.call_later(self._every / 1e9, self._beat, now + self._every)
-            return
-        self._last = clocks()
-        self.connections_opened = self._opened() - self._connections
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Look a last time, if the window is over and nobody has: the run may end with it."""
+        if self._first is not None and self._last is None and time.monotonic_ns() >= self._end:
+            self._last = clocks()
+            self.connections_opened = self._opened() - self._connections

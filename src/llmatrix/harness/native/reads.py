@@ -42,6 +42,25 @@ class Lines(dict[int, bytes]):
 _LINES: Final = {style: Lines(style) for style in ("x", "X")}
 
 
+class Beginnings(dict[int, bytes]):
+    """What begins a read of one chunk up to the text of its event, by the read's length.
+
+    Args:
+        lines: the line of the chunk.
+        before: what comes between it and the text.
+    """
+
+    __slots__ = ("_before", "_lines")
+
+    def __init__(self, lines: Lines, before: bytes) -> None:
+        self._lines = lines
+        self._before = before
+
+    def __missing__(self, size: int) -> bytes:
+        self[size] = beginning = self._lines[size] + self._before
+        return beginning
+
+
 class Reads:
     """How the reads of one server's answers look; what one answer taught serves the others.
 

@@ -52,7 +52,7 @@ class Spool:
         self._file.write(b"".join([part for each in self._ended for part in self._parts(each)]))
         self._ended.clear()
 
-    def _parts(self, one: Exchange) -> list[bytes]:
+    def _parts(self, one: Exchange) -> Iterable[bytes | array[int]]:
         server = b"" if one.server is None else one.server.encode()
         error = b"" if one.error is None else one.error.encode()
         detail = one.detail or ""
@@ -79,7 +79,7 @@ class Spool:
             len(told),
             len(one.stamps),
         )
-        return [head, server, error, told, one.stamps.tobytes()]
+        return head, server, error, told, one.stamps
 
     def close(self) -> None:
         """Write what is left."""
