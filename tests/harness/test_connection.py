@@ -16,7 +16,7 @@ from llmatrix.harness.native import connection as connections
 from llmatrix.harness.native.alarm import NEVER, Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
-from llmatrix.harness.native.reads import Reads
+from llmatrix.harness.native.reads import MOST_HEADS, Reads
 from llmatrix.harness.native.sse import Event
 
 GOOD = (
@@ -325,14 +325,46 @@ def chunked(event: bytes) -> bytes:
 
 
 BEGIN = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+DONE = chunked(b"data: [DONE]\n\n")
 
 
 def lesson(loop: asyncio.AbstractEventLoop) -> Reads:
     """Give what a server's answer before has taught."""
     reads = Reads()
-    receive(loop, [BEGIN + chunked(part(b"a", 7)), chunked(part(b"b", 7))], taught=reads)
+    whole = [BEGIN + chunked(part(b"a", 7)), chunked(part(b"b", 7)), DONE, b"0\r\n\r\n"]
+    receive(loop, whole, taught=reads)
     assert reads.event is not None
+    assert reads.heads == {BEGIN.removesuffix(b"\r\n\r\n"): "p1"}
     return reads
+
+
+def test_heads_of_whole_streams_in_chunks_are_remembered_and_not_too_many(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    reads, body = Reads(), chunked(part(b"a")) + DONE + b"0\r\n\r\n"
+    for number in range(MOST_HEADS + 2):
+        dated = BEGIN.replace(b"X-", b"Date: %d\r\nX-" % number)
+        exchange, _ = receive(loop, [dated + body], taught=reads)
+        assert (exchange.error, exchange.server) == (None, "p1")
+    assert len(reads.heads) == 2
+
+
+@pytest.mark.parametrize(
+    "taught",
+    [
+        [HEAD + b"Content-Length: 14\r\n\r\n", b"data: [DONE]\n\n"],
+        [HEAD + b"Content-Length: 14\r\nX: transfer-encoding: chunked\r\n\r\ndata: [DONE]\n\n"],
+        [HEAD + b"Transfer-Encoding: chunked", b"\r\n\r\n" + DONE + b"0\r\n\r\n"],
+        [BEGIN[:-2] + b"Connection: close\r\n\r\n" + DONE + b"0\r\n\r\n"],
+        [BEGIN + chunked(part(b"a")) + b"0\r\n\r\n"],
+        [BEGIN.replace(b"200 OK", b"201 Made") + DONE + b"0\r\n\r\n"],
+        [BEGIN.replace(b"event-stream", b"html") + DONE + b"0\r\n\r\n"],
+    ],
+)
+def test_no_other_head_is_remembered(loop: asyncio.AbstractEventLoop, taught: list[bytes]) -> None:
+    reads = Reads()
+    receive(loop, taught, taught=reads)
+    assert reads.heads == {}
 
 
 def means_the_same(loop: asyncio.AbstractEventLoop, reads: list[bytes]) -> None:
@@ -379,7 +411,7 @@ def test_chunks_that_come_together_mean_what_they_would_if_they_were_parsed(
     loop: asyncio.AbstractEventLoop, odd: bytes
 ) -> None:
     one, other = chunked(part(b"a")), chunked(part(b" b"))
-    done = chunked(b"data: [DONE]\n\n")
+    done = DONE
     for reads in (
         [one, odd + other],
         [one, other + odd],
@@ -395,6 +427,11 @@ def test_chunks_that_come_together_mean_what_they_would_if_they_were_parsed(
         means_the_same(loop, [BEGIN, *reads, done, b"0\r\n\r\n"])
         means_the_same(loop, [BEGIN + reads[0], *reads[1:], done + b"0\r\n\r\n"])
         means_the_same(loop, [BEGIN + reads[0], *reads[1:], b"0\r\n\r\n"])
+        finish, error = (
+            chunked(part(b"a").replace(b"null", b'"x"')),
+            chunked(b'data: {"error":1}\n\n'),
+        )
+        means_the_same(loop, [BEGIN + reads[0], *reads[1:], finish + error + b"0\r\n\r\n"])
 
 
 def test_an_event_that_the_end_cuts_off_is_still_taken(loop: asyncio.AbstractEventLoop) -> None:

@@ -25,6 +25,8 @@ SERVER_HEADERS: Final = frozenset(
     }
 )
 MAX_ERROR_BODY: Final = 64 * 1024
+_BLANK: Final = b"\r\n\r\n"
+_LAST: Final = b"0\r\n\r\n"
 _OK: Final = 200
 _FINAL_STATUS: Final = 200
 _LEAST_NS: Final = 1_000_000
@@ -66,7 +68,8 @@ class Connection(asyncio.Protocol):
 
     Within a stream, a read that is like one before it (one chunk with one event, in which only the
     text differs) is stamped and not parsed, neither as HTTP nor as JSON; of one that is not, chunks
-    of whole events are not parsed as HTTP. An answer means the same, whichever way its reads take.
+    of whole events are not parsed as HTTP, nor is a head like one before it. An answer means the
+    same, whichever way its reads take.
 
     Args:
         owner: who lends it out.
@@ -94,6 +97,7 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_found",
         "_framed",
+        "_head",
         "_idle_since",
         "_keep",
         "_location",
@@ -109,6 +113,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_tries",
         "_type",
+        "_unheard",
         "dropped",
     )
 
@@ -139,6 +144,7 @@ class Connection(asyncio.Protocol):
         self._answered = False
         self._complete = False
         self._keep = False
+        self._head = b""
         self._reset()
 
     def _reset(self) -> None:
@@ -154,6 +160,7 @@ class Connection(asyncio.Protocol):
         self._alike: Like | None = None
         self._found: bytes | None = None
         self._tries = 0
+        self._unheard = b""
 
     @property
     def closed(self) -> bool:
@@ -208,24 +215,57 @@ class Connection(asyncio.Protocol):
     def _receive(self, read: bytes, now: int, data: bytes) -> None:
         """Parse ``data``, what is left of a read that came at ``now``."""
         self._now = now
-        if self._exchange is None:
+        exchange = self._exchange
+        if exchange is None:
             self.close()
             return
-        self._answered = True
+        if not self._answered:
+            self._answered = True
+            left = self._begin(data, now, exchange)
+            if left is None:
+                return
+            data = left
         self._found = None
         try:
             if data:
-                self._parser.feed_data(data)
+                self._feed(data, exchange)
         except httptools.HttpParserUpgrade:
             self._malformed("the server switched to another protocol")
         except httptools.HttpParserError as error:
             self._malformed(f"malformed HTTP: {error}")
         if self._complete:
             self._end(keep=self._keep)
-        elif self._exchange.error is not None:
+        elif exchange.error is not None:
             self._end(keep=False)
         elif self._events is not None:
-            self._compare(read, data, self._events, self._exchange)
+            self._compare(read, data, self._events, exchange)
+
+    def _begin(self, read: bytes, now: int, exchange: Exchange) -> bytes | None:
+        """Take a known head and the event after it; give what is left of the read to be parsed.
+
+        None where nothing is. The parser hears of the head if it has to hear of anything.
+        """
+        head, blank, first = read.partition(_BLANK)
+        self._head = head if blank else b""
+        reads = self._reads
+        before = reads.first(first) if head in reads.heads else None
+        if before is None:
+            return read
+        self._unheard = head + blank
+        exchange.status, exchange.server = _OK, reads.heads[head]
+        self._events = events = EventParser()
+        events.first = False
+        begins = Beginnings(reads.lines, before)
+        self._alike = like = begins, before, reads.end, exchange.stamps, exchange.words
+        return chunks.taken(first, now, like, exchange)
+
+    def _feed(self, data: bytes, exchange: Exchange) -> None:
+        """Let the parser hear more, unless that ends a whole answer of which it never heard."""
+        unheard, self._unheard = self._unheard, b""
+        if unheard and data == _LAST and exchange.finished and exchange.error is None:
+            self._complete = self._keep = True
+        else:
+            self._parser.feed_data(unheard + data)
 
     def _compare(self, read: bytes, data: bytes, events: EventParser, exchange: Exchange) -> None:
         """Learn from a read how reads look that need not be parsed; ``data`` of it was parsed."""
@@ -301,7 +341,7 @@ class Connection(asyncio.Protocol):
         if self._encoding not in {b"", b"identity"}:
             exchange.fail("protocol", f"the answer is encoded ({text(self._encoding)}), unasked")
         elif self._stream and b"json" not in self._type and b"html" not in self._type:
-            self._events = EventParser()
+            self._events = self._events or EventParser()
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
@@ -338,7 +378,9 @@ class Connection(asyncio.Protocol):
         if events is None or not (events.between and exchange.finished and exchange.status == _OK):
             self._judge("the stream ended before the answer was complete", cut=False)
         self._complete = True
-        self._keep = self._exchange.error is None and self._parser.should_keep_alive()
+        self._keep = exchange.error is None and self._parser.should_keep_alive()
+        if self._keep:
+            self._reads.learn_head(self._head, exchange.server)
 
     def _judge(self, unfinished: str, *, cut: bool) -> None:
         """Decide, at the end of an answer, whether it was one."""

@@ -13,7 +13,10 @@ from llmatrix.harness.native.likeness import Template, likeness, template
 
 LONGEST: Final = 4096
 """Bytes of a read from which on it is always parsed."""
+MOST_HEADS: Final = 64
+"""Heads of answers that are remembered; one with a date in it is another each second."""
 _DATA: Final = b"data: "
+_CHUNKED: Final = b"\r\ntransfer-encoding: chunked\r\n"
 _EVENT_END: Final = b"\n\n\r\n"
 _ENDS: Final = len(b"\r\n\r\n")
 
@@ -68,15 +71,31 @@ class Reads:
         lines: how a read begins that holds an event like those that were learnt from.
         end: how it ends.
         event: such an event, with any id and any text; None where there is none yet.
+        heads: heads of answers that were whole streams in chunks, and left the connection fit for
+            another request; and which server each named.
     """
 
-    __slots__ = ("_template", "end", "event", "lines")
+    __slots__ = ("_template", "end", "event", "heads", "lines")
 
     def __init__(self) -> None:
         self._template: Template | None = None
         self.event: Template | None = None
         self.lines = _LINES["x"]
         self.end = b""
+        self.heads: dict[bytes, str | None] = {}
+
+    def learn_head(self, head: bytes, server: str | None) -> None:
+        """Remember the head of a whole stream, if it came in chunks."""
+        if _CHUNKED in head.lower() + b"\r\n":
+            if len(self.heads) >= MOST_HEADS:
+                self.heads.clear()
+            self.heads[head] = server
+
+    def first(self, chunk: bytes) -> bytes | None:
+        """Give what comes before the text of an answer's first chunk, where its event is known."""
+        event = chunk.partition(b"\r\n")[2].removesuffix(b"\r\n")
+        known = None if self.event is None else self.event.text(event)
+        return None if known is None else known[0]
 
     def like(self, data: bytes) -> bytes | None:
         """Learn from the event that ends a read; give what comes before the event's text.
