@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from llmatrix.engines.local import LocalEngine
 from llmatrix.stacks.local_site import sites
+from llmatrix.steps.events import Warned, Watch
 
 Place = Any  # the fixture of conftest.py, which is no module that a test may import
 
@@ -199,3 +201,17 @@ def test_invalid_trials_are_measured_again_when_asked(place: Place) -> None:
     after = place.records()
     assert after[spoiled]["started_at"] > before[spoiled]["started_at"]
     assert after[sound] == before[sound]
+
+
+def test_what_an_earlier_run_left_and_nobody_can_remove_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bring(*_: object, tell: Watch) -> int:
+        tell(Warned("could not remove: Pod bench/reader\x1b[2J."))
+        return 0
+
+    monkeypatch.setattr(LocalEngine, "bring", bring)
+    said = place("run", place.write(matrix=None))
+    assert said.code == 0
+    assert "warning: could not remove: Pod bench/reader" in said.err
+    assert "\x1b" not in said.err

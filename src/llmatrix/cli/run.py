@@ -18,10 +18,12 @@ import click
 from llmatrix.cli.options import experiment_options, strict_option
 from llmatrix.cli.plan import summary
 from llmatrix.cli.prepare import Prepared, prepare
+from llmatrix.cli.printable import printable
 from llmatrix.cli.run_state import RunState
 from llmatrix.cli.wording import counted
 from llmatrix.errors import Cancelled, Detached, LlmatrixError, Stopped
 from llmatrix.results.store import Store
+from llmatrix.steps.events import Event, Warned
 
 _SHOW_CURSOR: Final = b"\r\n\x1b[?25h"
 
@@ -143,11 +145,16 @@ def with_earlier(prepared: Prepared, store: Store) -> frozenset[str]:
     done = frozenset(finished(store, experiment.name))
     if all(trial.id in done for trial in plan):
         return done
-    brought = engine(experiment.run.engine).bring(plan, store, done)
+    brought = engine(experiment.run.engine).bring(plan, store, done, tell=_say_warning)
     if not brought:
         return done
     click.echo(f"{counted(brought, 'record')} of an earlier run copied from the cluster", err=True)
     return frozenset(finished(store, experiment.name))
+
+
+def _say_warning(event: Event) -> None:
+    if isinstance(event, Warned):
+        click.echo(f"warning: {printable(event.message)}", err=True)
 
 
 def write_manifest_of(prepared: Prepared, store: Store) -> None:

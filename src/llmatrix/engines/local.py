@@ -32,8 +32,8 @@ class LocalEngine:
 
     name: ClassVar[str] = "local"
 
-    def bring(self, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
-        del plan, store, done  # records go straight to the store
+    def bring(self, plan: Plan, store: Store, done: AbstractSet[str], *, tell: Watch) -> int:
+        del plan, store, done, tell  # records go straight to the store
         return 0
 
     def run(

@@ -30,10 +30,11 @@ class Engine(Protocol):
 
     name: ClassVar[str]
 
-    def bring(self, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
+    def bring(self, plan: Plan, store: Store, done: AbstractSet[str], *, tell: Watch) -> int:
         """Copy to the store the records that an earlier run left where this engine keeps them.
 
-        Those of the trials ``done`` are in the store already. Gives how many were copied.
+        Those of the trials ``done`` are in the store already. Gives how many were copied; what
+        could not be removed of that run is told.
 
         Raises:
             EnvironmentFault: it cannot be told, or they cannot be copied.

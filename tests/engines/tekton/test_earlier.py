@@ -14,6 +14,7 @@ from llmatrix.cluster.kinds import Kind, Object
 from llmatrix.engines.tekton import earlier
 from llmatrix.results.folder import FolderStore
 from llmatrix.results.records import finished, write_record
+from llmatrix.steps.events import Event, Warned, Watch
 
 CLAIM = "llmatrix-results-compile-test"
 
@@ -72,7 +73,9 @@ def test_what_the_store_lacks_and_the_claim_has_is_copied(
     for trial in (one, two, three, "f" * 16):
         put(on_claim, trial, ended_at=2.0)
     cluster = Claimed()
-    bring = partial(earlier.bring, cast("Cluster", cluster), plan, store, {one})
+    told: list[Event] = []
+    given = (cast("Cluster", cluster), plan, store, {one})
+    bring = partial(earlier.bring, *given, tell=told.append)
     cluster.runs = [{"metadata": {"name": "r"}, "status": {}}]
     assert bring() == 0  # a run is under way
     cluster.runs, cluster.claims = [], set()
@@ -82,6 +85,7 @@ def test_what_the_store_lacks_and_the_claim_has_is_copied(
     assert bring() == 2
     assert Opened.closed == 1
     assert finished(store, "compile-test") == {one, two, three}
+    assert told == []
 
 
 @pytest.mark.parametrize(
@@ -100,13 +104,21 @@ def test_what_an_earlier_run_left_goes_once_nothing_there_is_needed(
 ) -> None:
     trials, others, goes = case
     left: list[str] = []
-    monkeypatch.setattr(earlier, "leave", lambda *given: left.append(given[2]))
+    told: list[Event] = []
+
+    def leave(_: object, __: object, experiment: str, tell: Watch) -> None:
+        left.append(experiment)
+        tell(Warned("could not remove: Pod a/b"))
+
+    monkeypatch.setattr(earlier, "leave", leave)
     plan = plan_of({"workload.output_len": [4, 5]})
     there = [trial.id for trial in plan][:trials] + (["f" * 16] if others else [])
     for trial in there:
         change = {"trial": trial, "experiment": "compile-test", "ended_at": 1.0}
         write_record(on_claim, record_of(synthetic(), 1, {}, 0, **change), {})
     store = FolderStore(tmp_path / "results")
-    assert earlier.bring(cast("Cluster", Claimed()), plan, store, set()) == trials
+    brought = earlier.bring(cast("Cluster", Claimed()), plan, store, set(), tell=told.append)
+    assert brought == trials
     assert left == (["compile-test"] if goes else [])
+    assert told == ([Warned("could not remove: Pod a/b")] if goes else [])
     assert Opened.closed == 1

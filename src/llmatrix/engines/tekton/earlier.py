@@ -14,9 +14,12 @@ from llmatrix.results.claim import ClaimStore, default_image
 from llmatrix.results.records import finished
 from llmatrix.results.store import Store
 from llmatrix.results.transfer import copy_trial
+from llmatrix.steps.events import Watch
 
 
-def bring(cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
+def bring(
+    cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str], *, tell: Watch
+) -> int:
     """Copy to the user's store the records of a plan that it lacks and the claim has.
 
     Nothing is copied while PipelineRuns of the experiment are under way: whoever follows them
@@ -27,6 +30,7 @@ def bring(cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str]) ->
         plan: of the experiment.
         store: the user's.
         done: ids of trials whose records the store has.
+        tell: is told what is taken down, and what could not be removed.
 
     Returns:
         How many were copied.
@@ -53,5 +57,5 @@ def bring(cluster: Cluster, plan: Plan, store: Store, done: AbstractSet[str]) ->
         source.close()
     if wanted <= waiting | done and there <= waiting | done:
         # No run follows that would remove what that one left; every record is the user's now.
-        leave(cluster, settings, experiment, lambda _: None)
+        leave(cluster, settings, experiment, tell)
     return len(waiting)

@@ -85,9 +85,9 @@ class TektonEngine:
 
     name: ClassVar[str] = "tekton"
 
-    def bring(self, plan: Plan, store: Store, done: AbstractSet[str]) -> int:
+    def bring(self, plan: Plan, store: Store, done: AbstractSet[str], *, tell: Watch) -> int:
         with Cluster.connect() as cluster:
-            return earlier.bring(cluster, plan, store, done)
+            return earlier.bring(cluster, plan, store, done, tell=tell)
 
     def run(
         self, plan: Plan, store: Store, orders: Orders, *, tell: Watch, stop: threading.Event
