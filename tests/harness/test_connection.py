@@ -16,7 +16,7 @@ from llmatrix.harness.native import connection as connections
 from llmatrix.harness.native.alarm import NEVER, Alarm
 from llmatrix.harness.native.answer import Exchange
 from llmatrix.harness.native.connection import Connection
-from llmatrix.harness.native.reads import MOST_HEADS, Reads
+from llmatrix.harness.native.reads import MOST_HEADS, Beginnings, Reads
 from llmatrix.harness.native.sse import Event
 
 GOOD = (
@@ -265,6 +265,7 @@ HARMLESS = [
     b'data: {"choices":[{"delta":{"content":"b","reasoning":null}}]}\n\n',
     b'data: {"choices":[{"text":"x"}],"usage":{"completion_tokens":3}}\n\n',
     b'data: {"choices":[],"usage":{"prompt_tokens":7}}\n\n',
+    b'data: {"id":"c0","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n',
     part(b"a").replace(b"\n", b"\r\n"),
     part(b"a").replace(b",", b",\ndata:"),
     part(b"a")[:-1],
@@ -367,19 +368,29 @@ def test_no_other_head_is_remembered(loop: asyncio.AbstractEventLoop, taught: li
     assert reads.heads == {}
 
 
+def told(
+    loop: asyncio.AbstractEventLoop, reads: list[bytes], known: Reads, *, parsed: bool = False
+) -> tuple[object, ...]:
+    """Give all that is known of an answer, and of its connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "monotonic_ns", count(1).__next__)
+        if parsed:
+            patch.setattr(Reads, "like", lambda *_: None)
+        exchange, owner = receive(loop, reads, taught=known)
+    assert owner.ends == [exchange]
+    return everything(exchange), owner.idles, owner.resends
+
+
 def means_the_same(loop: asyncio.AbstractEventLoop, reads: list[bytes]) -> None:
-    """Fail unless an answer means what it would if it were parsed: the first, and a later one."""
-    found = []
-    for parsed, known in ((True, Reads()), (False, Reads()), (False, lesson(loop))):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(connections, "monotonic_ns", count(1).__next__)
-            if parsed:
-                patch.setattr(Reads, "like", lambda *_: None)
-            exchange, owner = receive(loop, reads, taught=known)
-        assert owner.ends == [exchange]
-        found.append((everything(exchange), owner.idles, owner.resends))
-    assert found[1] == found[0]
-    assert found[2] == found[0]
+    """Fail unless an answer means what it would if it were parsed: the first, and later ones."""
+    known, headless = lesson(loop), lesson(loop)
+    for name in (b'"c0"', b'"c0"', b'"c9"'):
+        these = [read.replace(b'"c0"', name) for read in reads]
+        truth = told(loop, these, Reads(), parsed=True)
+        assert told(loop, these, Reads()) == truth
+        assert told(loop, these, known) == truth
+        headless.heads.clear()
+        assert told(loop, these, headless) == truth
 
 
 @given(reads=streams())
@@ -432,6 +443,58 @@ def test_chunks_that_come_together_mean_what_they_would_if_they_were_parsed(
             chunked(b'data: {"error":1}\n\n'),
         )
         means_the_same(loop, [BEGIN + reads[0], *reads[1:], finish + error + b"0\r\n\r\n"])
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [BEGIN[:-4]],
+        [BEGIN],
+        [BEGIN, chunked(part(b"a"))],
+        [BEGIN + chunked(part(b"a")), chunked(part(b" b"))],
+        [BEGIN + chunked(part(b"a")), chunked(part(b" b"))[:-3]],
+        [BEGIN + chunked(part(b"a")), DONE],
+        [BEGIN + chunked(part(b"a")), DONE + b"0\r\n"],
+    ],
+)
+def test_an_answer_that_is_cut_off_means_what_it_would_if_it_were_parsed(
+    loop: asyncio.AbstractEventLoop, reads: list[bytes]
+) -> None:
+    means_the_same(loop, reads)
+
+
+@pytest.mark.parametrize("parsed", [True, False])
+def test_answers_of_one_connection_do_not_mix(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, *, parsed: bool
+) -> None:
+    if parsed:
+        monkeypatch.setattr(Reads, "like", lambda *_: None)
+    owner = Owner()
+    connection = Connection(owner, loop, Alarm(loop, kernel=False), reads=Reads())
+    connection.connection_made(Transport())
+    usage = b'data: {"id":"c%d","choices":[],"usage":{"completion_tokens":%d}}\n\n'
+    for number, pod in enumerate(b"1121112222111"):
+        exchange = Exchange(number, "window", 0)
+        exchange.words = []
+        connection.send(exchange, NEVER)
+        counted = chunked(usage % (number % 10, pod - 48))
+        tokens = [chunked(part(b"%c" % letter, number % 10)) for letter in b"abcd"[: pod - 46]]
+        whole = [BEGIN.replace(b"p1", b"p%c" % pod), *tokens, counted + DONE + b"0\r\n\r\n"]
+        for read in whole if number % 2 else [whole[0] + whole[1], *whole[2:]]:
+            connection.data_received(read)
+        assert owner.ends.pop() is exchange
+        assert (exchange.error, exchange.server) == (None, f"p{pod - 48}")
+        assert exchange.words == list("abcd"[: pod - 46])
+        assert exchange.output_tokens == pod - 48
+    assert owner.idles == 13
+    connection.connection_lost(None)
+
+
+def test_beginnings_of_long_reads_are_not_kept() -> None:
+    begins = Beginnings(Reads().lines, b"data: ")
+    assert not (b" " * 5000 + b"data: ").startswith(begins[5000])
+    assert begins[104] == b"62\r\ndata: "
+    assert begins == {104: b"62\r\ndata: "}
 
 
 def test_an_event_that_the_end_cuts_off_is_still_taken(loop: asyncio.AbstractEventLoop) -> None:
@@ -511,7 +574,7 @@ def test_reads_like_the_one_before_are_not_parsed(
     exchange, _ = receive(loop, [head + chunks[0], *chunks[1:], b"0\r\n\r\n"])
     assert exchange.error is None
     assert exchange.words == [f" w{number}" for number in range(50)]
-    assert parsed == [events[0][6:-2]]
+    assert parsed == [events[0][6:-2], b"[DONE]"]
     assert exchange.done
 
 

@@ -7,28 +7,15 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final, Protocol
 
-import httptools
-
-from llmatrix.harness.native import chunks
 from llmatrix.harness.native.alarm import Alarm
-from llmatrix.harness.native.answer import Exchange, one_line, text
-from llmatrix.harness.native.chunks import CHUNK_END, Like
-from llmatrix.harness.native.likeness import PLAIN, plain_up_to
-from llmatrix.harness.native.reads import Beginnings, Reads
-from llmatrix.harness.native.sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
+from llmatrix.harness.native.answer import Exchange
+from llmatrix.harness.native.chunks import CHUNK_END, LAST_CHUNK, first_chunk
+from llmatrix.harness.native.likeness import PLAIN, Found, plain_up_to
+from llmatrix.harness.native.parser import OK, AnswerParser
+from llmatrix.harness.native.reads import Reads
+from llmatrix.harness.native.shortcut import Like, like, taken
 
-SERVER_HEADERS: Final = frozenset(
-    {
-        b"x-gateway-destination-endpoint-served",  # Gateway API Inference Extension
-        b"x-inference-pod",  # llm-d inference simulator
-        b"x-llmatrix-replica",  # our simulator
-    }
-)
-MAX_ERROR_BODY: Final = 64 * 1024
 _BLANK: Final = b"\r\n\r\n"
-_LAST: Final = b"0\r\n\r\n"
-_OK: Final = 200
-_FINAL_STATUS: Final = 200
 _LEAST_NS: Final = 1_000_000
 _RETRY_IDLE_NS: Final = 1_000_000_000
 _DROP_NS: Final = 100_000_000
@@ -88,31 +75,19 @@ class Connection(asyncio.Protocol):
         "_alike",
         "_answered",
         "_answers",
-        "_between_chunks",
-        "_body",
-        "_complete",
         "_deadline",
-        "_encoding",
-        "_events",
         "_exchange",
-        "_found",
-        "_framed",
         "_head",
         "_idle_since",
-        "_keep",
-        "_location",
         "_loop",
-        "_now",
         "_owner",
         "_parser",
         "_reads",
-        "_retry_after",
         "_rings",
         "_stream",
         "_timer",
         "_transport",
         "_tries",
-        "_type",
         "_unheard",
         "dropped",
     )
@@ -132,35 +107,19 @@ class Connection(asyncio.Protocol):
         self._stream = stream
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = AnswerParser(self._reads, stream=stream)
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0
         self._rings = 0
         self.dropped = False
-        self._now = 0
         self._idle_since = 0
         self._answers = 0
         self._answered = False
-        self._complete = False
-        self._keep = False
-        self._head = b""
-        self._reset()
-
-    def _reset(self) -> None:
-        """Forget the answer before."""
-        self._events: EventParser | None = None
-        self._body = bytearray()
-        self._type = b""
-        self._encoding = b""
-        self._location = b""
-        self._retry_after = b""
-        self._framed = False
-        self._between_chunks = False
         self._alike: Like | None = None
-        self._found: bytes | None = None
-        self._tries = 0
+        self._head = b""
         self._unheard = b""
+        self._tries = 0
 
     @property
     def closed(self) -> bool:
@@ -175,8 +134,7 @@ class Connection(asyncio.Protocol):
         """Send a request; its end, at ``deadline`` (monotonic ns) if not before, is told."""
         assert self._transport is not None  # noqa: S101 - the pool gives out open connections
         self._exchange = exchange
-        self._answered = self._complete = False
-        self._reset()
+        self._answered = False
         # Before the write: the server may have the bytes before the call is back.
         exchange.sent = sent = monotonic_ns()
         self._transport.writelines(exchange.parts)
@@ -194,11 +152,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = monotonic_ns()
-        like = self._alike
-        if like is None:
+        alike = self._alike
+        if alike is None:
             self._receive(data, now, data)
         else:
-            begins, _, end, stamps, words = like
+            begins, end, stamps, words, _ = alike
             text = data.removeprefix(begins[len(data)])
             rest = text.lstrip(PLAIN)
             # Where nothing is removed, these are the very same bytes; ``end`` begins with a quote.
@@ -206,217 +164,131 @@ class Connection(asyncio.Protocol):
                 stamps.append(now)
                 if words is not None:
                     words.append(text.removesuffix(end).decode())
-            elif (left := chunks.taken(data, now, like, self._exchange)) is not None:
-                self._receive(data, now, left)
+            elif (exchange := self._exchange) is not None:
+                left = taken(data, now, alike, self._reads, exchange)
+                if left is not None:
+                    self._receive(data, now, left)
         alarm = self._alarm
         if alarm is not None and now >= alarm.due:
             alarm.ring()
 
-    def _receive(self, read: bytes, now: int, data: bytes) -> None:
-        """Parse ``data``, what is left of a read that came at ``now``."""
-        self._now = now
+    def _receive(self, read: bytes, now: int, left: bytes | None) -> None:
+        """Take what is ``left`` of a read that came at ``now``; None where nothing is."""
         exchange = self._exchange
         if exchange is None:
             self.close()
             return
         if not self._answered:
             self._answered = True
-            left = self._begin(data, now, exchange)
-            if left is None:
-                return
-            data = left
-        self._found = None
-        try:
-            if data:
-                self._feed(data, exchange)
-        except httptools.HttpParserUpgrade:
-            self._malformed("the server switched to another protocol")
-        except httptools.HttpParserError as error:
-            self._malformed(f"malformed HTTP: {error}")
-        if self._complete:
-            self._end(keep=self._keep)
-        elif exchange.error is not None:
-            self._end(keep=False)
-        elif self._events is not None:
-            self._compare(read, data, self._events, exchange)
-
-    def _begin(self, read: bytes, now: int, exchange: Exchange) -> bytes | None:
-        """Take a known head and the event after it; give what is left of the read to be parsed.
-
-        None where nothing is. The parser hears of the head if it has to hear of anything.
-        """
-        head, blank, first = read.partition(_BLANK)
-        self._head = head if blank else b""
-        reads = self._reads
-        before = reads.first(first) if head in reads.heads else None
-        if before is None:
-            return read
-        self._unheard = head + blank
-        exchange.status, exchange.server = _OK, reads.heads[head]
-        self._events = events = EventParser()
-        events.first = False
-        begins = Beginnings(reads.lines, before)
-        self._alike = like = begins, before, reads.end, exchange.stamps, exchange.words
-        return chunks.taken(first, now, like, exchange)
-
-    def _feed(self, data: bytes, exchange: Exchange) -> None:
-        """Let the parser hear more, unless that ends a whole answer of which it never heard."""
-        unheard, self._unheard = self._unheard, b""
-        if unheard and data == _LAST and exchange.finished and exchange.error is None:
-            self._complete = self._keep = True
+            left = self._begin(read, exchange)
+        if self._unheard:
+            if self._alike is None and not exchange.done:
+                left = self._start(left or b"", now, exchange)
+            if exchange.error is not None:
+                self._end(now, keep=False)
+            elif left == LAST_CHUNK and exchange.finished:
+                self._end(now, keep=True)
+            elif left:
+                self._catch_up(exchange)
+                self._parse(read, now, left, exchange)
+            elif left is not None:
+                self._expect(read, exchange, None)
         else:
-            self._parser.feed_data(unheard + data)
+            self._parse(read, now, left or b"", exchange)
 
-    def _compare(self, read: bytes, data: bytes, events: EventParser, exchange: Exchange) -> None:
-        """Learn from a read how reads look that need not be parsed; ``data`` of it was parsed."""
+    def _begin(self, read: bytes, exchange: Exchange) -> bytes:
+        """Take the head of an answer if it is known; give what is left of its first read."""
+        head, blank, left = read.partition(_BLANK)
+        reads = self._reads
+        self._tries = 0
+        if blank and head in reads.heads:
+            self._unheard = head + blank
+            exchange.status, exchange.server = OK, reads.heads[head]
+            return left
+        self._head = head if blank else b""
+        self._parser.begin(exchange)
+        return read
+
+    def _start(self, data: bytes, now: int, exchange: Exchange) -> bytes | None:
+        """Take an answer's first event, if it is known but for id and text; give what is left."""
+        reads = self._reads
+        cut = first_chunk(data)
+        found = None if cut is None else reads.found(cut[0].removesuffix(CHUNK_END))
+        if cut is None or found is None:
+            return data
+        self._alike = alike = like(exchange, reads, found.before, found.name)
+        if cut[1]:
+            return taken(data, now, alike, reads, exchange)
+        exchange.stamps.append(now)
+        if exchange.words is not None:
+            exchange.words.append(found.text.decode())
+        return None
+
+    def _catch_up(self, exchange: Exchange) -> None:
+        """Let the parser hear the head of an answer that it has to hear of after all."""
+        self._parser.begin(exchange, self._unheard)
+        self._unheard = b""
+
+    def _parse(self, read: bytes, now: int, left: bytes, exchange: Exchange) -> None:
+        """Let the parser hear what is left of a read; learn what the next one may be like."""
+        parser = self._parser
+        found = None
+        if left:
+            parser.hear(left, now)
+            found = parser.found
+        if parser.complete:
+            if parser.keep:
+                self._reads.learn_head(self._head, exchange.server)
+            self._end(now, keep=parser.keep)
+        elif exchange.error is not None:
+            self._end(now, keep=False)
         # The line that begins a chunk is told once it has ended; so nothing of one is here.
-        between_chunks = self._between_chunks and (not data or data.endswith(CHUNK_END))
-        if exchange.done or not (between_chunks and events.between):
+        elif parser.between and (not left or left.endswith(CHUNK_END)):
+            self._expect(read, exchange, found)
+        else:
+            self._alike = None
+
+    def _expect(self, read: bytes, exchange: Exchange, found: Found | None) -> None:
+        """Learn from a read that ended between two chunks what the next one may be like.
+
+        ``found`` is what is known of its last event already.
+        """
+        if exchange.done:
             self._alike = None
             return
-        before = self._found
-        if before is None and self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
+        known = None if found is None else (found.before, found.name)
+        if known is None and self._tries < _TRIES + len(exchange.stamps) // _EVENTS_PER_TRY:
             self._tries += 1
-            before = self._reads.like(read)
-        if before is not None:
-            begins, end = Beginnings(self._reads.lines, before), self._reads.end
-            self._alike = begins, before, end, exchange.stamps, exchange.words
-
-    def _malformed(self, why: str) -> None:
-        """Note bytes that are no HTTP; after a whole answer they only cost the connection."""
-        self._keep = False
-        if not self._complete and self._exchange is not None:
-            self._exchange.fail("protocol", why)
+            known = self._reads.like(read)
+        if known is not None:
+            self._alike = like(exchange, self._reads, *known)
 
     def eof_received(self) -> None:
         """Take the end of the stream, which for an unframed answer is its proper end."""
-        self._now = monotonic_ns()
-        self._note_drop()
-        self._ended_early("the server closed the connection")
+        now = monotonic_ns()
+        self._note_drop(now)
+        self._ended_early("the server closed the connection", now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._now = monotonic_ns()
-        self._note_drop()
-        self._ended_early(f"the connection broke: {exc}" if exc else "the connection was closed")
+        now = monotonic_ns()
+        self._note_drop(now)
+        why = f"the connection broke: {exc}" if exc else "the connection was closed"
+        self._ended_early(why, now)
         if self._timer is not None:
             self._timer.cancel()
         self._transport = None
         self._owner.lost(self)
 
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._keep = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._complete:
-            return
-        key = name.lower()
-        if key == b"content-type":
-            self._type = value.lower()
-        elif key == b"content-encoding":
-            self._encoding = value.lower()
-        elif key in {b"content-length", b"transfer-encoding"}:
-            self._framed = True
-        elif key == b"location":
-            self._location = value
-        elif key == b"retry-after":
-            self._retry_after = value
-        elif key in SERVER_HEADERS and self._exchange is not None:
-            self._exchange.server = one_line(text(value))
-
-    def on_chunk_header(self) -> None:
-        self._between_chunks = False
-
-    def on_chunk_complete(self) -> None:
-        self._between_chunks = True
-
-    def on_headers_complete(self) -> None:
-        exchange = self._exchange
-        status = self._parser.get_status_code()
-        if exchange is None or self._complete or status < _FINAL_STATUS:
-            return
-        exchange.status = status
-        if status != _OK:
-            return
-        if self._encoding not in {b"", b"identity"}:
-            exchange.fail("protocol", f"the answer is encoded ({text(self._encoding)}), unasked")
-        elif self._stream and b"json" not in self._type and b"html" not in self._type:
-            self._events = self._events or EventParser()
-
-    def on_body(self, body: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None or self._complete or exchange.error is not None:
-            return
-        if self._events is None:
-            whole = not self._stream and exchange.status == _OK
-            self._body += body[: (MAX_EVENT_BYTES if whole else MAX_ERROR_BODY) - len(self._body)]
-            return
-        events, template = self._events, self._reads.event
-        if template is not None and events.between and not exchange.done:
-            found = template.text(body)
-            if found is not None:
-                self._found, said = found
-                events.first = False
-                exchange.stamps.append(self._now)
-                if exchange.words is not None:
-                    exchange.words.append(said.decode())
-                return
-        try:
-            for event in events.feed(body):
-                if exchange.error is None:
-                    exchange.take(event, self._now)
-        except EventTooLargeError as error:
-            exchange.fail("stream", str(error))
-
-    def on_message_complete(self) -> None:
-        if self._exchange is None or self._complete:
-            return
-        if self._parser.get_status_code() < _FINAL_STATUS:
-            self._reset()
-            return
-        events, exchange = self._events, self._exchange
-        if events is None or not (events.between and exchange.finished and exchange.status == _OK):
-            self._judge("the stream ended before the answer was complete", cut=False)
-        self._complete = True
-        self._keep = exchange.error is None and self._parser.should_keep_alive()
-        if self._keep:
-            self._reads.learn_head(self._head, exchange.server)
-
-    def _judge(self, unfinished: str, *, cut: bool) -> None:
-        """Decide, at the end of an answer, whether it was one."""
-        exchange = self._exchange
-        if exchange is None or exchange.error is not None:
-            return
-        if exchange.status != _OK:
-            exchange.fail("http", self._http_detail(exchange.status))
-        elif not self._stream:
-            if cut:
-                exchange.fail("stream", unfinished)
-            else:
-                exchange.take_whole(bytes(self._body), self._now)
-        elif self._events is None:
-            first = text(bytes(self._body)).partition("\n")[0]
-            exchange.fail("protocol", f"the answer is no stream of events: {first}")
-        else:
-            for event in () if cut or self._events.between else self._events.finish():
-                exchange.take(event, self._now)
-            if not exchange.finished:
-                exchange.fail("stream", unfinished)
-
-    def _http_detail(self, status: int | None) -> str:
-        first = text(bytes(self._body)).strip().partition("\n")[0]
-        extra = f" to {text(self._location)}" if self._location else ""
-        if self._retry_after:
-            extra += f" (retry after {text(self._retry_after)})"
-        return f"HTTP {status}{extra}: {first}" if first else f"HTTP {status}{extra}"
-
-    def _ended_early(self, why: str) -> None:
+    def _ended_early(self, why: str, now: int) -> None:
         """End the exchange, if there is one, because no more bytes will come."""
         exchange = self._exchange
         if exchange is None:
             return
         if exchange.status is not None:
-            self._judge(f"{why} before the answer was complete", cut=self._framed)
+            if self._unheard:
+                self._catch_up(exchange)
+            unfinished = f"{why} before the answer was complete"
+            self._parser.judge(unfinished, cut=self._parser.framed, now=now)
         elif self._answered:
             exchange.fail("protocol", f"{why} within the headers of the answer")
         elif self._stale(exchange):
@@ -427,12 +299,12 @@ class Connection(asyncio.Protocol):
             return
         else:
             exchange.fail("connect", f"{why} before any answer")
-        self._end(keep=False)
+        self._end(now, keep=False)
 
-    def _note_drop(self) -> None:
+    def _note_drop(self, now: int) -> None:
         """Tell a server that closes after each answer from one whose patience ended."""
         if self._answers and not (self._exchange is not None and self._answered):
-            self.dropped |= self._now - self._idle_since < _DROP_NS
+            self.dropped |= now - self._idle_since < _DROP_NS
 
     def _stale(self, exchange: Exchange) -> bool:
         idle = (exchange.sent or 0) - self._idle_since
@@ -449,27 +321,23 @@ class Connection(asyncio.Protocol):
         else:
             state = "the stream stalled" if exchange.stamps else "no token came"
             state = state if self._stream else "no whole answer came"
-            self._now = monotonic_ns()
-            self._fail("timeout", f"{state} within the time allowed")
+            self.abort("timeout", f"{state} within the time allowed")
 
     def abort(self, error: str, detail: str) -> None:
         """Give up on the exchange under way."""
-        self._now = monotonic_ns()
-        self._fail(error, detail)
-
-    def _fail(self, error: str, detail: str) -> None:
         if self._exchange is not None:
             self._exchange.fail(error, detail)
-            self._end(keep=False)
+            self._end(monotonic_ns(), keep=False)
 
-    def _end(self, *, keep: bool) -> None:
+    def _end(self, now: int, *, keep: bool) -> None:
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - every caller has just looked
         self._exchange = None
         self._alike = None
-        exchange.end = self._now
+        self._unheard = b""
+        exchange.end = now
         if keep and not self.closed:
-            self._idle_since = self._now
+            self._idle_since = now
             self._answers += 1
             self._owner.idle(self)
         else:

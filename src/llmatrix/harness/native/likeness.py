@@ -74,6 +74,14 @@ def likeness(data: bytes) -> Likeness | None:
     return Likeness(before, after) if other == document else None
 
 
+class Found(NamedTuple):
+    """What differs from answer to answer: what comes before an event's text, its id, its text."""
+
+    before: bytes
+    name: bytes
+    text: bytes
+
+
 class Template(NamedTuple):
     """The bytes before, between and after the ``id`` and the text of an event's data."""
 
@@ -81,11 +89,8 @@ class Template(NamedTuple):
     between: bytes
     after: bytes
 
-    def text(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Give what comes before the text, and the text, of data that differs in id and text only.
-
-        None for any other data.
-        """
+    def find(self, data: bytes) -> Found | None:
+        """Find id and text of data that differs in nothing else; None for any other data."""
         rest = data.removeprefix(self.before)
         name, between, said = rest.partition(self.between)
         text = said.removesuffix(self.after)
@@ -94,7 +99,7 @@ class Template(NamedTuple):
             return None
         if (name.strip(PLAIN) and not plain(name)) or (text.strip(PLAIN) and not plain(text)):
             return None
-        return data[: len(self.before) + len(name) + len(between)], text
+        return Found(data[: len(self.before) + len(name) + len(between)], name, text)
 
 
 def template(like: Likeness) -> Template | None:

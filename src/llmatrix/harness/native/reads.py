@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmatrix.harness.native.likeness import Template, likeness, template
+from llmatrix.harness.native.endings import Ending, Endings
+from llmatrix.harness.native.likeness import Found, Template, likeness, template
 
 LONGEST: Final = 4096
 """Bytes of a read from which on it is always parsed."""
@@ -60,7 +61,9 @@ class Beginnings(dict[int, bytes]):
         self._before = before
 
     def __missing__(self, size: int) -> bytes:
-        self[size] = beginning = self._lines[size] + self._before
+        beginning = self._lines[size] + self._before
+        if size < LONGEST:
+            self[size] = beginning
         return beginning
 
 
@@ -75,10 +78,11 @@ class Reads:
             another request; and which server each named.
     """
 
-    __slots__ = ("_template", "end", "event", "heads", "lines")
+    __slots__ = ("_endings", "_template", "end", "event", "heads", "lines")
 
     def __init__(self) -> None:
         self._template: Template | None = None
+        self._endings = Endings()
         self.event: Template | None = None
         self.lines = _LINES["x"]
         self.end = b""
@@ -91,29 +95,39 @@ class Reads:
                 self.heads.clear()
             self.heads[head] = server
 
-    def first(self, chunk: bytes) -> bytes | None:
-        """Give what comes before the text of an answer's first chunk, where its event is known."""
-        event = chunk.partition(b"\r\n")[2].removesuffix(b"\r\n")
-        known = None if self.event is None else self.event.text(event)
-        return None if known is None else known[0]
+    def found(self, event: bytes) -> Found | None:
+        """Find what differs from answer to answer in an event; None where more does."""
+        return None if self.event is None else self.event.find(event)
 
-    def like(self, data: bytes) -> bytes | None:
-        """Learn from the event that ends a read; give what comes before the event's text.
+    def ending(self, data: bytes, name: bytes) -> Ending | None:
+        """Give what is known of the end of an answer whose ``id`` is ``name``."""
+        event = self.event
+        return None if event is None else self._endings.find(data, event.before, name)
 
-        None where that event has no likeness, or does not end the read.
+    def like(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Learn from the event that ends a read; give what comes before its text, and its id.
+
+        None where that event has no likeness, or does not end the read; the id is empty where it
+        cannot be told.
         """
         before, _, event = data.rpartition(b"\n" + _DATA)
         if not event.endswith(_EVENT_END) or len(event) >= LONGEST:
             return None
         length = len(_DATA) + len(event) - len(b"\r\n")
         style = "x" if before.endswith(b"%x\r" % length) else "X"
-        found = self._likeness(event.removesuffix(_EVENT_END), style)
-        return None if found is None else _DATA + found
+        data = event.removesuffix(_EVENT_END)
+        known = None if self._template is None else self._template.find(data)
+        if known is None:
+            found = self._learn(data, style)
+            if found is None:
+                return None
+            known = None if self._template is None else self._template.find(data)
+            if known is None:
+                return _DATA + found, b""
+        return _DATA + known.before, known.name
 
-    def _likeness(self, data: bytes, style: str) -> bytes | None:
+    def _learn(self, data: bytes, style: str) -> bytes | None:
         """Give what comes before the text of an event's data; None where it has no likeness."""
-        if self._template is not None and (known := self._template.text(data)):
-            return known[0]
         found = likeness(data)
         if found is None:
             return None
