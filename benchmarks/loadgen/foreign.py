@@ -17,6 +17,8 @@ import tokenizers
 
 from truth import HERE, ITL_MS, PROMPT, TOKENS, TTFT_MS, WARMUP_S, Numbers, Truth
 
+_OWN_UV = HERE.parents[1] / ".uv/bin/uv"
+_UV = str(_OWN_UV) if _OWN_UV.exists() else "uv"
 _INSTALL_S = 1200.0
 _ANSWER_S = (TTFT_MS + TOKENS * ITL_MS) / 1e3
 _START_S = 400.0
@@ -66,8 +68,8 @@ def environment(name: str, packages: Sequence[str], *, newest: bool) -> Environm
         raise Unable("it needs Python 3.12 or later, and none is found here")
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run(["uv", "venv", "-q", "-p", python, str(folder)], _INSTALL_S)
-    _run(["uv", "pip", "install", "-q", "-p", str(folder / "bin/python"), *packages], _INSTALL_S)
+    _run([_UV, "venv", "-q", "-p", python, str(folder)], _INSTALL_S)
+    _run([_UV, "pip", "install", "-q", "-p", str(folder / "bin/python"), *packages], _INSTALL_S)
     done.write_text(wanted)
     return Environment(folder)
 

@@ -1,7 +1,7 @@
 """The native harness against the least that a client can do, and against a server that knows.
 
 `.venv/bin/python benchmarks/loadgen/limit.py [--streams 16 64 256 512] [--rates 100 400]
-[--seconds 4] [--repetitions 3] [--shards 1]`
+[--seconds 4] [--repetitions 5] [--shards 1]`
 
 A server of known latencies (`truth_server.c`: TTFT 50 ms, ITL 10 ms, 100 tokens) answers in turn a
 bare epoll client (`epoll_client.c`, the limit) and the native harness, in one process unless told
@@ -145,7 +145,7 @@ def main() -> int:
     parser.add_argument("--streams", type=int, nargs="*", default=[16, 64, 256, 512])
     parser.add_argument("--rates", type=float, nargs="*", default=[100.0, 400.0])
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--shards", type=_shards, default=1, help="processes, or auto")
     args = parser.parse_args()
     verdicts = Verdicts()
