@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,11 @@ from llmatrix.plan.trial import Trial
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.spec.load import load
 from llmatrix.stacks.llmd import gateway, model, router, server
-from llmatrix.stacks.site_address import SiteAddress
+from stacks.addresses import SHARED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted([*EXAMPLES.glob("llm-d/*.yaml"), *EXAMPLES.glob("vllm/*.yaml")])
-ADDRESS = SiteAddress(
-    name="bench-0",
-    namespace="bench",
-    own_namespace=False,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="bench",
-    account="steps",
-    image="reg/llmatrix:1",
-)
+ADDRESS = replace(SHARED, name="bench-0", namespace="bench", home="bench")
 
 
 def versions(stack: str, harness: str) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,21 +20,9 @@ from llmatrix.stacks.llmd import (
     gateway_support,
     names,
 )
-from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
+from llmatrix.stacks.site_address import SiteAddress
+from stacks.addresses import OWN, SHARED
 
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, name="s" * LONGEST_NAME, namespace="home", own_namespace=False)
 SUPPORTS = tuple(gateway_support.KINDS)
 
 

@@ -17,21 +17,9 @@ from llmatrix.plan.step import Step
 from llmatrix.spec.llmd import LlmdGateway, LlmdRouter, LlmdServer
 from llmatrix.stacks import kubernetes_objects
 from llmatrix.stacks.llmd import brought, manifest_rules, manifest_set, placeholders
-from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
+from llmatrix.stacks.site_address import SiteAddress
+from stacks.addresses import OWN, SHARED
 
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, name="s" * LONGEST_NAME, namespace="home", own_namespace=False)
 SITE, NAMESPACE = placeholders.SITE, placeholders.NAMESPACE
 
 

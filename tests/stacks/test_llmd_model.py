@@ -20,20 +20,8 @@ from llmatrix.stacks.hub.wanted import Wanted
 from llmatrix.stacks.llmd import checks, model, model_files, server
 from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.site_rights import MORE_ON_SITE, ON_SITE
+from stacks.addresses import OWN, SHARED
 
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=77,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, namespace="home", own_namespace=False)
 COMMIT = "0123456789" * 4
 HUB = {"source": "huggingface", "revision": COMMIT}
 WORKLOAD = {"kind": "random", "question_len": 16, "output_len": 4, "load": {"concurrency": 1}}

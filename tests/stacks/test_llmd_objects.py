@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,21 +15,9 @@ from llmatrix.spec.experiment import Model, Treatment
 from llmatrix.spec.llmd import LlmdStack
 from llmatrix.stacks import site_rights
 from llmatrix.stacks.llmd import data_plane, gateway, router, server
-from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
+from llmatrix.stacks.site_address import SiteAddress
+from stacks.addresses import OWN, SHARED
 
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, name="s" * LONGEST_NAME, namespace="home", own_namespace=False)
 ROUTER = {"config": {"text": "plugins: []", "name": "r.yaml"}}
 WORKLOAD = {"kind": "random", "question_len": 16, "output_len": 4, "load": {"concurrency": 1}}
 Make = Callable[..., Treatment]

@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,8 @@ from llmatrix.stacks.http import ask
 from llmatrix.stacks.kubernetes_objects import placed
 from llmatrix.stacks.llmd import checks, data_plane, names, picker_config, roles, router, server
 from llmatrix.stacks.site_address import SiteAddress
+from stacks.addresses import OWN, SHARED
 
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, name="bench-1", namespace="home", own_namespace=False)
 LLM_D = "ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.10.0"
 SPLIT = """\
 apiVersion: llm-d.ai/v1alpha1

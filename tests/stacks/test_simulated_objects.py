@@ -28,24 +28,12 @@ from llmatrix.stacks import (
     simulated_serving,
 )
 from llmatrix.stacks.http import answers, ask
-from llmatrix.stacks.site_address import LONGEST_NAME, SiteAddress
+from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.stacks.site_state import SiteState, Stood
 from llmatrix.stacks.waiting import until
+from stacks.addresses import OWN, SHARED
 
 Make = Callable[..., Trial]
-OWN = SiteAddress(
-    name="site",
-    namespace="site",
-    own_namespace=True,
-    experiment="e",
-    run="r",
-    lane=0,
-    expires=1,
-    home="home",
-    account="steps",
-    image="reg/llmatrix:1",
-)
-SHARED = replace(OWN, name="s" * LONGEST_NAME, namespace="home", own_namespace=False)
 PICKED = {"router": {"config": {"text": "plugins: []", "name": "r.yaml"}}}
 
 

@@ -22,21 +22,11 @@ from llmatrix.plan.step import Step
 from llmatrix.stacks.site_address import SiteAddress
 from llmatrix.steps.events import Event, Warned
 from llmatrix.steps.lane_orders import LaneOrders
+from stacks.addresses import OWN
 
 HOME = "bench"
 KEEP = {labels.KEEP: "true"}
-ADDRESS = SiteAddress(
-    name="e-0",
-    namespace="e-0",
-    own_namespace=True,
-    experiment="e",
-    run="r1",
-    lane=0,
-    expires=7,
-    home=HOME,
-    account="llmatrix",
-    image="i",
-)
+ADDRESS = replace(OWN, name="e-0", namespace="e-0", run="r1", home=HOME, account="llmatrix")
 SHARED = replace(ADDRESS, namespace=HOME, own_namespace=False)
 
 
