@@ -473,12 +473,14 @@ def test_answers_of_one_connection_do_not_mix(
     connection = Connection(owner, loop, Alarm(loop, kernel=False), reads=Reads())
     connection.connection_made(Transport())
     usage = b'data: {"id":"c%d","choices":[],"usage":{"completion_tokens":%d}}\n\n'
-    for number, pod in enumerate(b"1121112222111"):
+    for number, pod in enumerate(b"1121112222111221"):
         exchange = Exchange(number, "window", 0)
         exchange.words = []
         connection.send(exchange, NEVER)
         counted = chunked(usage % (number % 10, pod - 48))
         tokens = [chunked(part(b"%c" % letter, number % 10)) for letter in b"abcd"[: pod - 46]]
+        if number % 3 == 2:
+            tokens.insert(2, chunked(b": all of this answer has to be parsed\n\n"))
         whole = [BEGIN.replace(b"p1", b"p%c" % pod), *tokens, counted + DONE + b"0\r\n\r\n"]
         for read in whole if number % 2 else [whole[0] + whole[1], *whole[2:]]:
             connection.data_received(read)
@@ -486,7 +488,7 @@ def test_answers_of_one_connection_do_not_mix(
         assert (exchange.error, exchange.server) == (None, f"p{pod - 48}")
         assert exchange.words == list("abcd"[: pod - 46])
         assert exchange.output_tokens == pod - 48
-    assert owner.idles == 13
+    assert owner.idles == 16
     connection.connection_lost(None)
 
 

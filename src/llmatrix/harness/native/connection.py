@@ -55,8 +55,8 @@ class Connection(asyncio.Protocol):
 
     Within a stream, a read that is like one before it (one chunk with one event, in which only the
     text differs) is stamped and not parsed, neither as HTTP nor as JSON; of one that is not, chunks
-    of whole events are not parsed as HTTP, nor is a head like one before it. An answer means the
-    same, whichever way its reads take.
+    of whole events are not parsed as HTTP, nor is a head or an end like one before it. An answer
+    means the same, whichever way its reads take.
 
     Args:
         owner: who lends it out.
@@ -201,11 +201,11 @@ class Connection(asyncio.Protocol):
         head, blank, left = read.partition(_BLANK)
         reads = self._reads
         self._tries = 0
+        self._head = head if blank else b""
         if blank and head in reads.heads:
             self._unheard = head + blank
             exchange.status, exchange.server = OK, reads.heads[head]
             return left
-        self._head = head if blank else b""
         self._parser.begin(exchange)
         return read
 
