@@ -73,7 +73,7 @@ class AnswerParser:
 
         Args:
             exchange: whose it is.
-            head: its head, where it is known, and nothing of what has come after it may be heard.
+            head: its head, if nobody heard it when it came; what came after it was taken otherwise.
         """
         self._exchange = exchange
         self.complete = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from llmatrix.harness.native.chunks import CHUNK_END
 from llmatrix.harness.native.endings import Ending, Endings
 from llmatrix.harness.native.likeness import Found, Template, likeness, template
 
@@ -18,7 +19,7 @@ MOST_HEADS: Final = 64
 """Heads of answers that are remembered; one with a date in it is another each second."""
 _DATA: Final = b"data: "
 _CHUNKED: Final = b"\r\ntransfer-encoding: chunked\r\n"
-_EVENT_END: Final = b"\n\n\r\n"
+_EVENT_END: Final = b"\n\n"
 _ENDS: Final = len(b"\r\n\r\n")
 
 
@@ -78,10 +79,9 @@ class Reads:
             another request; and which server each named.
     """
 
-    __slots__ = ("_endings", "_template", "end", "event", "heads", "lines")
+    __slots__ = ("_endings", "end", "event", "heads", "lines")
 
     def __init__(self) -> None:
-        self._template: Template | None = None
         self._endings = Endings()
         self.event: Template | None = None
         self.lines = _LINES["x"]
@@ -111,30 +111,25 @@ class Reads:
         cannot be told.
         """
         before, _, event = data.rpartition(b"\n" + _DATA)
-        if not event.endswith(_EVENT_END) or len(event) >= LONGEST:
+        if not event.endswith(_EVENT_END + CHUNK_END) or len(event) >= LONGEST:
             return None
-        length = len(_DATA) + len(event) - len(b"\r\n")
-        style = "x" if before.endswith(b"%x\r" % length) else "X"
-        data = event.removesuffix(_EVENT_END)
-        known = None if self._template is None else self._template.find(data)
+        event = _DATA + event.removesuffix(CHUNK_END)
+        style = "x" if before.endswith(b"%x\r" % len(event)) else "X"
+        known = self.found(event)
         if known is None:
-            found = self._learn(data, style)
-            if found is None:
-                return None
-            known = None if self._template is None else self._template.find(data)
-            if known is None:
-                return _DATA + found, b""
-        return _DATA + known.before, known.name
+            start = self._learn(event, style)
+            known = None if start is None else self.found(event) or Found(start, b"", b"")
+        return None if known is None else (known.before, known.name)
 
-    def _learn(self, data: bytes, style: str) -> bytes | None:
-        """Give what comes before the text of an event's data; None where it has no likeness."""
-        found = likeness(data)
+    def _learn(self, event: bytes, style: str) -> bytes | None:
+        """Give what comes before the text of an event; None where it has no likeness."""
+        found = likeness(event.removeprefix(_DATA).removesuffix(_EVENT_END))
         if found is None:
             return None
-        self._template = made = template(found)
+        made = template(found)
         self.event = None
         if made is not None:
-            self.event = Template(_DATA + made.before, made.between, made.after + b"\n\n")
+            self.event = Template(_DATA + made.before, made.between, made.after + _EVENT_END)
         self.lines = _LINES[style]
-        self.end = found.after + _EVENT_END
-        return found.before
+        self.end = found.after + _EVENT_END + CHUNK_END
+        return _DATA + found.before
